@@ -1,0 +1,154 @@
+"""Settings: every option with its type, default and meaning; defaults < file < environment < flags."""
+
+from __future__ import annotations
+
+import msgspec
+
+from surehook.retry import HANDLER_DELAYS, MESSAGE_DELAYS
+
+MIB = 1024 * 1024
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ingest: the public port. Durations in milliseconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    #: The largest body; a pack can allow more (GitHub: 25 MiB), ``max_body`` of a provider overrides both.
+    max_body: int = MIB
+    max_headers: int = 100
+    max_header_bytes: int = 64 * 1024
+    max_header_size: int = 8 * 1024
+    #: The whole request, from its first byte to its last, must arrive within this time.
+    receive_timeout: int = 15_000
+    #: How long an idle connection is kept.
+    keep_alive: int = 5_000
+    max_connections: int = 1_000
+    #: Bodies being received at once, together; beyond it 503.
+    max_bytes_in_flight: int = 256 * MIB
+    #: How long a request waits for its commit before it is answered 503.
+    ack_timeout: int = 2_500
+    #: Arrivals that may wait for a commit; beyond it 503.
+    max_waiting: int = 10_000
+    #: How long a graceful stop waits for requests and handlers.
+    drain_timeout: int = 25_000
+    #: Below this much free space on the database's disk, /readyz fails.
+    min_free_disk: int = 64 * MIB
+
+
+class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The private port: health now; pages, API and metrics in a later version."""
+
+    host: str = "127.0.0.1"
+    port: int = 8081
+    #: Reference to the token; required when the host is not loopback.
+    token: str | None = None
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One sender. Which of the fields mean something depends on its pack."""
+
+    #: Default: the provider's name.
+    pack: str | None = None
+    enabled: bool = True
+    #: References: ``env:NAME`` or ``file:PATH``. Any of them verifies, so that secrets can be rotated.
+    secrets: tuple[str, ...] = ()
+    #: hmac, token: the header that carries the signature or token.
+    header: str | None = None
+    #: hmac: sha256 (default), sha1, sha512.
+    algorithm: str | None = None
+    #: hmac: hex (default) or base64.
+    encoding: str | None = None
+    #: hmac: text before the signature in its header, e.g. ``sha256=``.
+    prefix: str | None = None
+    #: hmac: what is signed, with ``{body}``, ``{timestamp}`` and ``{id}``; default ``{body}``.
+    signed: str | None = None
+    #: hmac: the header that carries the unix time, if ``signed`` uses it.
+    timestamp_header: str | None = None
+    #: Seconds by which a signed timestamp may differ, both ways.
+    tolerance: int | None = None
+    #: Where the external id stands: ``header:NAME`` or ``body:/json/pointer``.
+    id: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    occurred_at: str | None = None
+    max_body: int | None = None
+    #: Status and body of the answer to an accepted request, where a provider insists on its own.
+    response_status: int | None = None
+    response_body: str | None = None
+
+
+class HandlerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Defaults for handlers. Durations in milliseconds."""
+
+    retries: tuple[int, ...] = HANDLER_DELAYS
+    timeout: int = 30_000
+    lease: int = 60_000
+    heartbeat: int = 20_000
+    #: Async handlers at once, and threads for ``def`` handlers.
+    concurrency: int = 50
+    threads: int = 10
+    #: How long a handler may hold its transaction on SQLite, where everyone else waits for it.
+    transaction_budget: int = 2_000
+    #: An event that lost this many leases is DEAD with reason POISON.
+    poison_after: int = 3
+    #: How long after IGNORED an event is taken back when a handler for it appears.
+    take_back: int = 3_600_000
+    #: Poll of the database when nothing wakes the worker.
+    poll: int = 1_000
+    sweep: int = 10_000
+
+
+class DestinationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One receiver of messages. Durations in milliseconds."""
+
+    url: str
+    #: References; the first signs alone, all of them do while they are rotated.
+    secrets: tuple[str, ...] = ()
+    retries: tuple[int, ...] = MESSAGE_DELAYS
+    concurrency: int = 10
+    connect_timeout: int = 5_000
+    timeout: int = 15_000
+    #: It may resolve to a private or loopback address; plain http only then.
+    allow_private: bool = False
+    #: Extra headers for every delivery.
+    headers: dict[str, str] = {}
+
+
+class ForwardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Publishes matching events without any code."""
+
+    to: tuple[str, ...]
+    provider: str | None = None
+    topic: str | None = None
+    #: Exact type or a wildcard such as ``invoice.*``.
+    type: str | None = None
+
+
+class RejectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Refused requests that are kept so that "did it arrive?" has an answer."""
+
+    #: Rows kept, and rows written a second at most; beyond it they are only counted.
+    keep: int = 10_000
+    per_second: int = 10
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    #: ``module:object`` of the application with the handlers.
+    app: str | None = None
+    database: str = "sqlite:///surehook.db"
+    queue: str = "database"
+    server: ServerSettings = ServerSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    handlers: HandlerSettings = HandlerSettings()
+    rejections: RejectionSettings = RejectionSettings()
+    providers: dict[str, ProviderSettings] = {}
+    destinations: dict[str, DestinationSettings] = {}
+    forward: tuple[ForwardRule, ...] = ()
+    #: text, json, or auto: text on a terminal.
+    log_format: str = "auto"
+    log_level: str = "INFO"
+
+

@@ -1,0 +1,306 @@
+"""The rows and values that cross the seams: frozen, typed, without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from surehook.clock import Millis
+from surehook.ids import EventId, MessageId, PayloadId
+from surehook.states import EventState, MessageState, Reason
+
+#: Header names are lower case; a repeated header is a repeated pair.
+Headers = tuple[tuple[str, str], ...]
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """One received request as it came."""
+
+    id: PayloadId
+    provider: str
+    topic: str
+    body: bytes
+    headers: Headers
+    content_type: str
+    sha256: bytes
+    received_at: Millis
+    #: The reference (``env:NAME``) of the secret that verified it, never the secret; empty where none is used.
+    secret: str = ""
+
+
+class NewEvent(msgspec.Struct, frozen=True):
+    """One event as a pack read it, about to be stored."""
+
+    id: EventId
+    external_id: str
+    type: str
+    subject: str | None = None
+    #: Position in the payload, 0 for the only one.
+    item: int = 0
+    occurred_at: Millis | None = None
+    #: The provider gave no id: ``external_id`` is the hash of the body.
+    weak: bool = False
+    #: Set when the event is to be stored as DEAD.
+    dead: Reason | None = None
+    #: Why it is dead, for the operator.
+    error: str | None = None
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One authentic request and the events in it: what ingest hands to the inbox."""
+
+    payload: Payload
+    events: tuple[NewEvent, ...]
+    #: False where the provider's signature does not cover the external id (GitHub, Shopify): then the same body
+    #: under another id within ``replay_window`` is suspect.
+    id_is_signed: bool = True
+    traceparent: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What became of one event of an arrival. It is durable."""
+
+    id: EventId
+    duplicate: bool
+    state: EventState
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """A request that was refused, or stored only as a duplicate although its body differed (ID_REUSED)."""
+
+    provider: str
+    topic: str
+    reason: Reason
+    #: What exactly failed, for the operator only; never sent to the caller.
+    detail: str
+    headers: Headers
+    body_sha256: bytes
+    body_size: int
+    received_at: Millis
+    remote: str = ""
+    external_id: str | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """An event that this worker may run now, until the lease ends."""
+
+    id: EventId
+    #: Fences every later write of this worker.
+    token: int
+    #: 1 for the first; counted before it runs.
+    attempt: int
+    lost_leases: int
+    provider: str
+    topic: str
+    external_id: str
+    type: str
+    subject: str | None
+    item: int
+    occurred_at: Millis | None
+    received_at: Millis
+    traceparent: str | None
+    payload_id: PayloadId
+    content_type: str
+    #: None when the body is large: then it is read on its own, just before it is needed.
+    body: bytes | None
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message to be written in the transaction that completes an event."""
+
+    id: MessageId
+    destination: str
+    type: str
+    #: The bytes that are delivered, the same on every try.
+    body: bytes
+    subject: str | None = None
+    order_key: str | None = None
+    traceparent: str | None = None
+
+
+class MessageClaim(msgspec.Struct, frozen=True):
+    """A message that this publisher may send now, until the lease ends."""
+
+    id: MessageId
+    token: int
+    attempt: int
+    lost_leases: int
+    destination: str
+    type: str
+    subject: str | None
+    order_key: str | None
+    body: bytes
+    created_at: Millis
+    traceparent: str | None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why one attempt failed."""
+
+    error_type: str
+    message: str
+    #: Traceback of a handler, or the answer of a destination.
+    detail: str
+    #: Equal for failures of the same kind at the same place.
+    fingerprint: str
+    started_at: Millis
+    failed_at: Millis
+    worker: str = ""
+    #: HTTP status of a destination's answer, where there was one.
+    status: int | None = None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """The end of one attempt at an event: its next state, and what is written with it, in one transaction."""
+
+    id: EventId
+    token: int
+    state: Literal[
+        EventState.PROCESSED, EventState.RETRYING, EventState.DEAD, EventState.IGNORED, EventState.RECEIVED
+    ]
+    at: Millis
+    messages: tuple[NewMessage, ...] = ()
+    failure: Failure | None = None
+    #: When it is due again (RETRYING), else None.
+    due_at: Millis | None = None
+    reason: Reason | None = None
+    #: True gives the attempt back: it was never run to an end (graceful stop).
+    uncount: bool = False
+
+
+class MessageSettlement(msgspec.Struct, frozen=True):
+    """The end of one try at a message."""
+
+    id: MessageId
+    token: int
+    state: Literal[MessageState.SENT, MessageState.RETRYING, MessageState.DEAD, MessageState.PENDING]
+    at: Millis
+    failure: Failure | None = None
+    due_at: Millis | None = None
+    reason: Reason | None = None
+    uncount: bool = False
+
+
+class Rescued(msgspec.Struct, frozen=True):
+    """What a sweep took back from workers that are gone."""
+
+    events: int = 0
+    messages: int = 0
+    #: Of those, how many became DEAD with reason POISON.
+    poisoned: int = 0
+
+
+class Action(msgspec.Struct, frozen=True):
+    """Who does something to rows by hand, and why; it becomes an audit row."""
+
+    actor: str
+    reason: str
+    at: Millis
+
+
+class ActionResult(msgspec.Struct, frozen=True):
+    """What became of one row that an action named."""
+
+    id: bytes
+    done: bool
+    #: The state the row was in before; None when there is no such row.
+    was: str | None
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """An event as people see it."""
+
+    id: EventId
+    provider: str
+    topic: str
+    external_id: str
+    weak: bool
+    type: str
+    subject: str | None
+    item: int
+    payload_id: PayloadId
+    state: EventState
+    reason: Reason | None
+    attempts: int
+    lost_leases: int
+    duplicates: int
+    replays: int
+    occurred_at: Millis | None
+    received_at: Millis
+    due_at: Millis | None
+    lease_until: Millis | None
+    updated_at: Millis
+    finished_at: Millis | None
+    last_error: str | None
+    traceparent: str | None
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """A message as people see it."""
+
+    id: MessageId
+    event_id: EventId
+    destination: str
+    type: str
+    subject: str | None
+    order_key: str | None
+    state: MessageState
+    reason: Reason | None
+    attempts: int
+    lost_leases: int
+    replays: int
+    created_at: Millis
+    due_at: Millis | None
+    lease_until: Millis | None
+    updated_at: Millis
+    finished_at: Millis | None
+    last_error: str | None
+    size: int
+    traceparent: str | None
+
+
+class FailureRow(msgspec.Struct, frozen=True):
+    """A failed attempt as people see it."""
+
+    attempt: int
+    failure: Failure
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """One operator action. ``hash`` covers the entry and the hash before it."""
+
+    seq: int
+    at: Millis
+    actor: str
+    action: str
+    reason: str
+    subject: str
+    detail: str
+    previous_hash: bytes
+    hash: bytes
+
+
+class RowFilter(msgspec.Struct, frozen=True):
+    """What to list. Empty fields do not restrict. Newest first."""
+
+    state: str | None = None
+    provider: str | None = None
+    #: Exact type, or a prefix that ends in ``*``.
+    type: str | None = None
+    external_id: str | None = None
+    destination: str | None = None
+    event_id: EventId | None = None
+    limit: int = 50
+    #: Continue after this id (exclusive): the last of the page before.
+    before: bytes | None = None
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many rows stand where."""
+
+    events: Mapping[str, int]
+    messages: Mapping[str, int]
+    duplicates: int
+    rejections: Mapping[str, int]
