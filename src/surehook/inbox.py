@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
-from surehook.clock import Clock, Millis
-from surehook.errors import Overloaded
+from surehook.clock import Clock
+from surehook.grouping import GroupCommit
 from surehook.model import Accepted, Arrival
 from surehook.queue import Queue
+from surehook.states import EventState
 from surehook.storage import Storage
 
 
 class Inbox:
-    """Gathers what arrives while the previous commit is in flight and stores it in one transaction (group commit).
+    """Stores arrivals by group commit and tells the queue what is new."""
 
-    Alone, an arrival costs one commit; under load, hundreds share one.
-    """
+    def __init__(self, storage: Storage, queue: Queue, clock: Clock, *, waiting: int = 10_000) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._clock = clock
+        self._commits = GroupCommit(self._store, waiting=waiting)
+
+    async def accept(self, arrival: Arrival) -> list[Accepted]:
+        """Store one request; returns, once it is durable, what became of each of its events.
+
+        Raises Overloaded when too many wait, Unavailable when the database cannot, CommitUnknown when nobody can tell
+        whether it did: in all three cases the sender is to send again.
+        """
+        return await self._commits.put(arrival)
+
+    async def drain(self) -> None:
+        """Wait until everything that was handed in is stored or refused."""
+        await self._commits.drain()
+
+    async def _store(self, arrivals: Sequence[Arrival]) -> list[list[Accepted]]:
+        accepted = await self._storage.accept(arrivals, self._clock.now())
+        fresh = [
+            event.id
+            for events in accepted
+            for event in events
+            if not event.duplicate and event.state is EventState.RECEIVED
+        ]
+        if fresh:
+            self._queue.announce(fresh)
+        return accepted

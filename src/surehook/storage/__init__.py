@@ -9,7 +9,7 @@ rows writes them all in one transaction, and a row that is refused (a lost lease
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from surehook.clock import Millis
@@ -69,6 +69,10 @@ class UnitOfWork(Protocol):
         """``fetch`` for a handler that runs in a thread."""
         ...
 
+    def on_expired(self, callback: Callable[[], object]) -> None:
+        """Call this, on the loop, when the transaction's time budget ends and it has been rolled back."""
+        ...
+
     async def complete(self, settlement: Settlement) -> None:
         """Write the completion and its messages in this transaction, and commit.
 
@@ -79,6 +83,10 @@ class UnitOfWork(Protocol):
     async def rollback(self) -> None:
         """Undo everything. Allowed at any time and more than once; a no-op when nothing was opened or it has ended."""
         ...
+
+
+#: Creates what the application needs in the database, in the transaction it is given.
+SetupFunction = Callable[[UnitOfWork], Awaitable[None]]
 
 
 class Storage(Protocol):
@@ -115,11 +123,8 @@ class Storage(Protocol):
         """End attempts that have no open transaction: state, messages and failure. False: the lease was lost."""
         ...
 
-    def begin(self, claim: Claim, *, slow: bool = False) -> UnitOfWork:
-        """The transaction for one attempt; costs nothing until its first statement.
-
-        ``slow`` tells that this handler's statements have been seen to take long; an adapter may keep them off the loop.
-        """
+    def begin(self, claim: Claim) -> UnitOfWork:
+        """The transaction for one attempt; costs nothing until its first statement."""
         ...
 
     async def claim_messages(
@@ -162,10 +167,6 @@ class Storage(Protocol):
 
     async def discard_messages(self, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:
         """DEAD -> DISCARDED, audited."""
-        ...
-
-    async def run_setup(self, setup: Sequence[Any]) -> None:
-        """Run the application's set-up functions, each with a UnitOfWork, in one transaction."""
         ...
 
 
@@ -220,4 +221,30 @@ class Reader(Protocol):
 
     async def database_time(self) -> Millis:
         """The database's clock."""
+        ...
+
+
+class Database(Protocol):
+    """An open database: its two faces, and its life."""
+
+    @property
+    def storage(self) -> Storage:
+        """The write verbs."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """The reading verbs."""
+        ...
+
+    async def run_setup(self, functions: Sequence[SetupFunction]) -> None:
+        """Run the application's set-up functions in one transaction."""
+        ...
+
+    async def check(self) -> None:
+        """Prove that writing works: raises Unavailable with the reason when it does not."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, refuse the rest, let go of the database."""
         ...

@@ -1,6 +1,8 @@
-"""Settings: every option with its type, default and meaning; defaults < file < environment < flags."""
+"""Settings: every option with its type, default and meaning."""
 
 from __future__ import annotations
+
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -8,41 +10,57 @@ from surehook.retry import HANDLER_DELAYS, MESSAGE_DELAYS
 
 MIB = 1024 * 1024
 
+#: Milliseconds, written as "30s".
+Duration = Annotated[int, msgspec.Meta(ge=1, extra={"unit": "duration"})]
+#: Whole seconds, written as "5m".
+Seconds = Annotated[int, msgspec.Meta(ge=1, extra={"unit": "seconds"})]
+#: Bytes, written as "1MiB".
+Size = Annotated[int, msgspec.Meta(ge=1, extra={"unit": "size"})]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+#: Where a secret is found, never the secret: ``env:NAME`` or ``file:PATH``.
+Reference = Annotated[str, msgspec.Meta(extra={"unit": "reference"})]
+#: ``module:object``.
+ImportName = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", extra={"wanted": "module:object", "example": "app:app"})
+]
+SuccessStatus = Annotated[int, msgspec.Meta(ge=200, le=299)]
+
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ingest: the public port. Durations in milliseconds, sizes in bytes."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Port = 8080
     #: The largest body; a pack can allow more (GitHub: 25 MiB), ``max_body`` of a provider overrides both.
-    max_body: int = MIB
-    max_headers: int = 100
-    max_header_bytes: int = 64 * 1024
-    max_header_size: int = 8 * 1024
+    max_body: Size = MIB
+    max_headers: Count = 100
+    max_header_bytes: Size = 64 * 1024
+    max_header_size: Size = 8 * 1024
     #: The whole request, from its first byte to its last, must arrive within this time.
-    receive_timeout: int = 15_000
+    receive_timeout: Duration = 15_000
     #: How long an idle connection is kept.
-    keep_alive: int = 5_000
-    max_connections: int = 1_000
+    keep_alive: Duration = 5_000
+    max_connections: Count = 1_000
     #: Bodies being received at once, together; beyond it 503.
-    max_bytes_in_flight: int = 256 * MIB
+    max_bytes_in_flight: Size = 256 * MIB
     #: How long a request waits for its commit before it is answered 503.
-    ack_timeout: int = 2_500
+    ack_timeout: Duration = 2_500
     #: Arrivals that may wait for a commit; beyond it 503.
-    max_waiting: int = 10_000
+    max_waiting: Count = 10_000
     #: How long a graceful stop waits for requests and handlers.
-    drain_timeout: int = 25_000
+    drain_timeout: Duration = 25_000
     #: Below this much free space on the database's disk, /readyz fails.
-    min_free_disk: int = 64 * MIB
+    min_free_disk: Size = 64 * MIB
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The private port: health now; pages, API and metrics in a later version."""
 
     host: str = "127.0.0.1"
-    port: int = 8081
+    port: Port = 8081
     #: Reference to the token; required when the host is not loopback.
-    token: str | None = None
+    token: Reference | None = None
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +70,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pack: str | None = None
     enabled: bool = True
     #: References: ``env:NAME`` or ``file:PATH``. Any of them verifies, so that secrets can be rotated.
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[Reference, ...] = ()
     #: hmac, token: the header that carries the signature or token.
     header: str | None = None
     #: hmac: sha256 (default), sha1, sha512.
@@ -66,37 +84,37 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: hmac: the header that carries the unix time, if ``signed`` uses it.
     timestamp_header: str | None = None
     #: Seconds by which a signed timestamp may differ, both ways.
-    tolerance: int | None = None
+    tolerance: Seconds | None = None
     #: Where the external id stands: ``header:NAME`` or ``body:/json/pointer``.
     id: str | None = None
     type: str | None = None
     subject: str | None = None
     occurred_at: str | None = None
-    max_body: int | None = None
+    max_body: Size | None = None
     #: Status and body of the answer to an accepted request, where a provider insists on its own.
-    response_status: int | None = None
+    response_status: SuccessStatus | None = None
     response_body: str | None = None
 
 
 class HandlerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Defaults for handlers. Durations in milliseconds."""
 
-    retries: tuple[int, ...] = HANDLER_DELAYS
-    timeout: int = 30_000
-    lease: int = 60_000
-    heartbeat: int = 20_000
+    retries: tuple[Duration, ...] = HANDLER_DELAYS
+    timeout: Duration = 30_000
+    lease: Duration = 60_000
+    heartbeat: Duration = 20_000
     #: Async handlers at once, and threads for ``def`` handlers.
-    concurrency: int = 50
-    threads: int = 10
+    concurrency: Count = 50
+    threads: Count = 10
     #: How long a handler may hold its transaction on SQLite, where everyone else waits for it.
-    transaction_budget: int = 2_000
+    transaction_budget: Duration = 2_000
     #: An event that lost this many leases is DEAD with reason POISON.
-    poison_after: int = 3
+    poison_after: Count = 3
     #: How long after IGNORED an event is taken back when a handler for it appears.
-    take_back: int = 3_600_000
+    take_back: Duration = 3_600_000
     #: Poll of the database when nothing wakes the worker.
-    poll: int = 1_000
-    sweep: int = 10_000
+    poll: Duration = 1_000
+    sweep: Duration = 10_000
 
 
 class DestinationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,11 +122,11 @@ class DestinationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     url: str
     #: References; the first signs alone, all of them do while they are rotated.
-    secrets: tuple[str, ...] = ()
-    retries: tuple[int, ...] = MESSAGE_DELAYS
-    concurrency: int = 10
-    connect_timeout: int = 5_000
-    timeout: int = 15_000
+    secrets: tuple[Reference, ...] = ()
+    retries: tuple[Duration, ...] = MESSAGE_DELAYS
+    concurrency: Count = 10
+    connect_timeout: Duration = 5_000
+    timeout: Duration = 15_000
     #: It may resolve to a private or loopback address; plain http only then.
     allow_private: bool = False
     #: Extra headers for every delivery.
@@ -129,15 +147,15 @@ class RejectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Refused requests that are kept so that "did it arrive?" has an answer."""
 
     #: Rows kept, and rows written a second at most; beyond it they are only counted.
-    keep: int = 10_000
-    per_second: int = 10
+    keep: Count = 10_000
+    per_second: Count = 10
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
     #: ``module:object`` of the application with the handlers.
-    app: str | None = None
+    app: ImportName | None = None
     database: str = "sqlite:///surehook.db"
     queue: str = "database"
     server: ServerSettings = ServerSettings()
@@ -148,7 +166,5 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     destinations: dict[str, DestinationSettings] = {}
     forward: tuple[ForwardRule, ...] = ()
     #: text, json, or auto: text on a terminal.
-    log_format: str = "auto"
-    log_level: str = "INFO"
-
-
+    log_format: Literal["auto", "text", "json"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
