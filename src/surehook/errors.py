@@ -61,7 +61,7 @@ class TransactionError(SurehookError):
     """The transaction of a handler cannot be used (so): see the message."""
 
 
-class Retry(SurehookError):  # noqa: N818 - read as a verb where handlers raise it
+class Retry(SurehookError):
     """Raised by a handler: run this event again later.
 
     ``after`` is in seconds, counted from the end of the attempt; without it the retry policy decides. The attempt
@@ -75,7 +75,7 @@ class Retry(SurehookError):  # noqa: N818 - read as a verb where handlers raise 
         self.after = after
 
 
-class Reject(SurehookError):  # noqa: N818 - read as a verb where handlers raise it
+class Reject(SurehookError):
     """Raised by a handler: no retry can help; the event is DEAD at once, with this reason."""
 
     def __init__(self, why: str) -> None:

@@ -84,7 +84,6 @@ MESSAGE_MOVES: Final[Mapping[MessageState | None, frozenset[MessageState]]] = {
 }
 
 
-
 #: States that a claim takes rows from.
 CLAIMABLE_EVENTS: Final = frozenset({EventState.RECEIVED, EventState.RETRYING})
 CLAIMABLE_MESSAGES: Final = frozenset({MessageState.PENDING, MessageState.RETRYING})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from surehook.config.loading import Examination, Loaded, Source, examine, load
+from surehook.config.rules import database_path
 from surehook.config.settings import (
     MIB,
     ConsoleSettings,
@@ -13,15 +15,24 @@ from surehook.config.settings import (
     ServerSettings,
     Settings,
 )
+from surehook.config.showing import Shown, show
 
 __all__ = [
     "MIB",
     "ConsoleSettings",
     "DestinationSettings",
+    "Examination",
     "ForwardRule",
     "HandlerSettings",
+    "Loaded",
     "ProviderSettings",
     "RejectionSettings",
     "ServerSettings",
     "Settings",
+    "Shown",
+    "Source",
+    "database_path",
+    "examine",
+    "load",
+    "show",
 ]

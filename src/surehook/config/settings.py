@@ -22,7 +22,10 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Reference = Annotated[str, msgspec.Meta(extra={"unit": "reference"})]
 #: ``module:object``.
 ImportName = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", extra={"wanted": "module:object", "example": "app:app"})
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", extra={"wanted": "module:object", "example": "app:app"}
+    ),
 ]
 SuccessStatus = Annotated[int, msgspec.Meta(ge=200, le=299)]
 

@@ -46,7 +46,8 @@ def _parse(form: re.Pattern[str], factors: dict[str, int], text: str) -> int:
     if found is None:
         raise ValueError(text)
     whole, _, fraction = found[1].partition(".")
-    value, rest = divmod(int(whole + fraction) * factors[found[2]], 10 ** len(fraction))
+    scale: int = 10 ** len(fraction)
+    value, rest = divmod(int(whole + fraction) * factors[found[2]], scale)
     if rest:
         raise ValueError(text)  # finer than a millisecond or a byte
     return value

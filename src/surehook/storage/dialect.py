@@ -46,7 +46,9 @@ def split_statements(text: str) -> dict[str, str]:
 def load_statements(dialect: Dialect) -> dict[str, str]:
     """Every statement of the package, rendered for one database."""
     statements: dict[str, str] = {}
-    for file in sorted(files("surehook.storage").joinpath("statements").iterdir(), key=lambda each: each.name):
+    for file in sorted(
+        files("surehook.storage").joinpath("statements").iterdir(), key=lambda each: each.name
+    ):
         if file.name.endswith(".sql"):
             named = split_statements(file.read_text(encoding="utf-8"))
             if twice := statements.keys() & named.keys():

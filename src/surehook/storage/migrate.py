@@ -74,7 +74,8 @@ def compare(known: Sequence[Migration], applied: Sequence[AppliedMigration]) -> 
                 "released package"
             )
     return [
-        by_version.get(each.version, AppliedMigration(each.version, each.name, each.checksum, None)) for each in known
+        by_version.get(each.version, AppliedMigration(each.version, each.name, each.checksum, None))
+        for each in known
     ]
 
 

@@ -22,7 +22,6 @@ from surehook.model import (
     Arrival,
     AuditEntry,
     Claim,
-    Failure,
     MessageClaim,
     MessageSettlement,
     NewEvent,
@@ -45,7 +44,7 @@ Result = TypeVar("Result")
 #: For how long the same body under another, unsigned, id is suspect.
 SUSPECT_WINDOW = 24 * 3_600_000
 
-#: Bodies up to this size come with the claim; larger ones are read when they are needed, so that a claim of many stays small.
+#: Bodies up to this size come with the claim; larger ones are read when needed, so that a claim of many stays small.
 INLINE_BODY = 64 * 1024
 
 #: What an error may leave on a row or in a failure.
@@ -240,7 +239,7 @@ async def _settle_event(db: Statements, settlement: Settlement) -> bool:
     for message in settlement.messages:
         row = msgspec.structs.asdict(message)
         await db.run("insert_message", {**row, "event_id": settlement.id, "at": settlement.at})
-    await _insert_failure(db, settlement.id, settlement.failure)
+    await _insert_failure(db, "insert_event_failure", settlement)
     return True
 
 
@@ -253,12 +252,16 @@ async def claim_messages(
     return sorted((MessageClaim(*row) for row in rows), key=lambda each: each.id)
 
 
-async def extend_messages(db: Statements, claims: Sequence[MessageClaim], lease_until: Millis) -> list[MessageId]:
+async def extend_messages(
+    db: Statements, claims: Sequence[MessageClaim], lease_until: Millis
+) -> list[MessageId]:
     """Storage.extend_messages."""
     return [
         each.id
         for each in claims
-        if not await db.run("extend_message", {"id": each.id, "token": each.token, "lease_until": lease_until})
+        if not await db.run(
+            "extend_message", {"id": each.id, "token": each.token, "lease_until": lease_until}
+        )
     ]
 
 
@@ -270,7 +273,7 @@ async def settle_messages(db: Statements, settlements: Sequence[MessageSettlemen
 async def _settle_message(db: Statements, settlement: MessageSettlement) -> bool:
     if not await db.run(_SETTLE_MESSAGE[settlement.state], _end_of(settlement)):
         return False
-    await _insert_failure(db, settlement.id, settlement.failure)
+    await _insert_failure(db, "insert_message_failure", settlement)
     return True
 
 
@@ -287,18 +290,19 @@ def _end_of(settlement: Settlement | MessageSettlement) -> dict[str, Any]:
     }
 
 
-async def _insert_failure(db: Statements, row_id: bytes, failure: Failure | None) -> None:
+async def _insert_failure(db: Statements, statement: str, settlement: Settlement | MessageSettlement) -> None:
+    failure = settlement.failure
     if failure is None:
         return
     row = msgspec.structs.asdict(failure)
     row |= {
         "id": uuid7(failure.failed_at),
-        "row_id": row_id,
+        "row_id": settlement.id,
         "message": failure.message[:_DETAIL_LENGTH],
         # the end of a traceback says most
         "detail": failure.detail[-_DETAIL_LENGTH:],
     }
-    await db.run("insert_failure", row)
+    await db.run(statement, row)
 
 
 async def rescue(db: Statements, now: Millis, poison_after: int, limit: int) -> Rescued:
@@ -332,7 +336,9 @@ async def replay_messages(db: Statements, ids: Sequence[MessageId], action: Acti
 
 async def discard_messages(db: Statements, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:
     """Storage.discard_messages."""
-    return [await _act(db, ("discard_message", MESSAGE_PREFIX, DISCARDABLE_MESSAGES), id, action) for id in ids]
+    return [
+        await _act(db, ("discard_message", MESSAGE_PREFIX, DISCARDABLE_MESSAGES), id, action) for id in ids
+    ]
 
 
 async def _act(

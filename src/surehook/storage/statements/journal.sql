@@ -1,9 +1,16 @@
--- name: insert_failure
--- Why one attempt failed. Its number is the row's, which counts from 1 again after a replay.
+-- name: insert_event_failure
+-- Why one attempt at an event failed. Its number is the row's, which counts from 1 again after a replay.
 INSERT INTO failures
     (id, row_id, attempt, error_type, message, detail, fingerprint, status, worker, started_at, failed_at)
-VALUES
-    (:id, :row_id, :attempt, :error_type, :message, :detail, :fingerprint, :status, :worker, :started_at, :failed_at)
+SELECT :id, :row_id, attempts, :error_type, :message, :detail, :fingerprint, :status, :worker, :started_at, :failed_at
+FROM inbox_events WHERE id = :row_id
+
+-- name: insert_message_failure
+-- Why one attempt at a message failed. Its number is the row's, which counts from 1 again after a replay.
+INSERT INTO failures
+    (id, row_id, attempt, error_type, message, detail, fingerprint, status, worker, started_at, failed_at)
+SELECT :id, :row_id, attempts, :error_type, :message, :detail, :fingerprint, :status, :worker, :started_at, :failed_at
+FROM outbox_messages WHERE id = :row_id
 
 -- name: insert_rejection
 -- A request that was refused.

@@ -1,0 +1,1 @@
+"""An example application: a shop that hears from GitHub, Stripe and Shopify."""

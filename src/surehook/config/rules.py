@@ -1,0 +1,133 @@
+"""What must hold between settings. A rule is not asked where a value it needs has a problem of its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from surehook.config.decoding import Problems
+from surehook.config.settings import Settings
+from surehook.config.sources import Source
+from surehook.config.units import duration_text
+from surehook.errors import ConfigurationError, did_you_mean
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_LATER: Final = "is not available in this version"
+
+
+def database_path(url: str) -> Path:
+    """The file of ``sqlite:///PATH``; a relative path is relative to the working directory.
+
+    Raises ConfigurationError when it is anything else.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme.startswith("postgres"):
+        raise ConfigurationError(f'{scheme}:// {_LATER}; use "sqlite:///PATH".')
+    if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2:
+        raise ConfigurationError(
+            'expected "sqlite:///PATH": three slashes and a relative path, four and an absolute one. '
+            'Example: database = "sqlite:///surehook.db"'
+        )
+    if rest.startswith("/:memory:"):
+        raise ConfigurationError(
+            "a database in memory would lose every event at the end of the process; name a file."
+        )
+    if "?" in rest or "#" in rest:
+        raise ConfigurationError(
+            f"options after the path ({rest[min(map(rest.find, '?#')) :]}) are not understood."
+        )
+    return Path(rest[1:])
+
+
+def check(settings: Settings, sources: Mapping[str, Source], problems: Problems) -> None:
+    """Apply all rules."""
+    for place, message in [*_stores(settings), *_ports(settings), *_names(settings)]:
+        if problems.clean(place, deep=False):
+            problems.add(place, sources.get(place), message)
+    if problems.clean("handlers"):
+        for place, message in _leases(settings):
+            problems.add(place, sources.get(place), message)
+    if problems.clean("providers", "destinations", deep=False):
+        for place, message in [*_forwards(settings, problems)]:
+            problems.add(place, sources.get("forward"), message)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _stores(settings: Settings) -> Iterator[tuple[str, str]]:
+    try:
+        database_path(settings.database)
+    except ConfigurationError as error:
+        yield "database", str(error)
+    if settings.queue != "database":
+        scheme = settings.queue.partition("://")[0]
+        known = scheme in {"redis", "rediss"}
+        yield "queue", f'{scheme}:// {_LATER}; use "database".' if known else 'expected "database".'
+
+
+def _ports(settings: Settings) -> Iterator[tuple[str, str]]:
+    server, console = settings.server, settings.console
+    if not is_loopback(console.host) and console.token is None:
+        yield (
+            "console.token",
+            f'required, since console.host ("{console.host}") can be reached from other machines. '
+            'Example: token = "env:SUREHOOK_CONSOLE_TOKEN"',
+        )
+    if console.port and (console.host, console.port) == (server.host, server.port):
+        yield "console.port", f"the same as server.port ({server.port}): each needs a port of its own."
+
+
+def _names(settings: Settings) -> Iterator[tuple[str, str]]:
+    for table in ("providers", "destinations"):
+        for name in getattr(settings, table):
+            if not _NAME.fullmatch(name):
+                place = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else repr(name)
+                yield (
+                    f"{table}.{place}",
+                    'a name holds at most 64 of a-z, 0-9, "-" and "_", and starts with a letter or digit.',
+                )
+
+
+def _leases(settings: Settings) -> Iterator[tuple[str, str]]:
+    handlers = settings.handlers
+    lease, heartbeat = duration_text(handlers.lease), duration_text(handlers.heartbeat)
+    least = handlers.timeout + handlers.transaction_budget
+    if handlers.lease <= least:
+        yield (
+            "handlers.lease",
+            f"{lease} is too short: an attempt may take handlers.timeout ({duration_text(handlers.timeout)}) and its "
+            f"commit handlers.transaction_budget ({duration_text(handlers.transaction_budget)}). "
+            f"Make lease longer than {duration_text(least)}, or timeout shorter.",
+        )
+    if handlers.lease < 2 * handlers.heartbeat:
+        yield (
+            "handlers.heartbeat",
+            f"{heartbeat} is too long: one late heartbeat would lose the lease ({lease}). "
+            f"Make it {duration_text(handlers.lease // 2)} or less, or lease longer.",
+        )
+
+
+def _forwards(settings: Settings, problems: Problems) -> Iterator[tuple[str, str]]:
+    for index, rule in enumerate(settings.forward):
+        place = f"forward[{index}]"
+        if not rule.to and problems.clean(f"{place}.to"):
+            yield f"{place}.to", 'names no destination. Example: to = ["ledger"]'
+        for name in rule.to:
+            if name not in settings.destinations and problems.clean(f"destinations.{name}"):
+                hint = did_you_mean(name, settings.destinations)
+                yield f"{place}.to", f"there is no destination {name!r}. {hint}"
+        name = rule.provider or ""
+        if name and name not in settings.providers and problems.clean(f"providers.{name}"):
+            yield (
+                f"{place}.provider",
+                f"there is no provider {name!r}. {did_you_mean(name, settings.providers)}",
+            )

@@ -1,0 +1,83 @@
+"""``kill -9`` at random moments under load: nothing that was acknowledged is lost, nothing happens twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import Callable
+
+import pytest
+from tests.scenario.installation import Installation
+from tests.scenario.scene import Scene
+from tests.scenario.sender import Sender
+from tests.scenario.webhooks import Webhook, invoice, order, push
+
+KILLS = 50
+SENDERS = 8
+
+#: What is sent: with and without a transaction, on the loop and in threads, from three kinds of provider.
+KINDS: list[Callable[[str], Webhook]] = [
+    lambda id: order(id, "order.paid"),
+    lambda id: order(id, "order.packed"),
+    lambda id: order(id, "order.seen"),
+    lambda id: order(id, "order.filed"),
+    lambda id: order(id, "order.paid", to="store"),
+    invoice,
+    push,
+]
+
+#: Nothing is given up on: neither what was killed often nor what was tried often is to blame.
+PATIENT = {
+    "handlers": {"lease": "1s", "heartbeat": "300ms", "poison_after": 1000, "retries": ["100ms"] * 100},
+    "destinations": {name: {"retries": ["100ms"] * 100} for name in ("ledger", "store")},
+}
+
+
+@pytest.mark.timeout(420)
+async def test_fifty_kills_lose_and_repeat_nothing(scene: Scene) -> None:
+    chance = random.Random(seed := int(os.environ.get("SCENARIO_SEED", random.randrange(2**32))))
+    sys.stdout.write(f"SCENARIO_SEED={seed}\n")
+    scene.server.configure(**PATIENT)
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as load:
+        for number in range(SENDERS):
+            load.create_task(send(scene.sender, number, random.Random(chance.random()), over))
+        for _ in range(KILLS):
+            await live_and_die(scene.server, chance)
+        over.set()
+        await scene.server.start()
+    await scene.server.settled(within=120)
+    assert await scene.server.stop() == 0
+
+    assert scene.violations() == []
+    assert_it_was_hit(scene)
+
+
+async def live_and_die(server: Installation, chance: random.Random) -> None:
+    """One life of the process: most end under load, some while it starts."""
+    await server.start(until_ready=chance.random() < 0.8)
+    await asyncio.sleep(chance.uniform(0, 0.8))  # not to wait for anything: it is the moment that is random
+    await server.kill()
+
+
+async def send(sender: Sender, number: int, chance: random.Random, over: asyncio.Event) -> None:
+    """Send one event after the other, each until it is acknowledged and some several times."""
+    count = 0
+    while not over.is_set():
+        count += 1
+        webhook = chance.choice(KINDS)(f"{number}-{count}")
+        copies = chance.choice([1, 1, 1, 2, 3])
+        await asyncio.gather(*(sender.deliver(webhook) for _ in range(copies)))
+
+
+def assert_it_was_hit(scene: Scene) -> None:
+    """The kills have met requests, handlers and deliveries: otherwise the test has shown nothing."""
+    history = scene.history()
+    lost = "SELECT coalesce(sum(lost_leases), 0) FROM"
+    assert len(history.events) >= 20 * KILLS
+    assert sum(event.duplicates for event in history.events) >= KILLS
+    assert any(request.status is None for request in history.requests)
+    assert scene.server.database.value(f"{lost} inbox_events") > 0
+    assert scene.server.database.value(f"{lost} outbox_messages") > 0
