@@ -110,7 +110,7 @@ async def pack_order(event: Event, tx: Transaction) -> None:
     second try cannot order a second label.
     """
     order = event.data
-    label = await buy_label(str(event.id), order["shipping_address"])
+    label = await buy_label(event.id, order["shipping_address"])
     await tx.execute(
         "INSERT INTO shop_orders (event, number, email, label) VALUES (?, ?, ?, ?)",
         (event.id, order["order_number"], order["email"], label),

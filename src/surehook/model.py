@@ -103,6 +103,8 @@ class Claim(msgspec.Struct, frozen=True):
     traceparent: str | None
     payload_id: PayloadId
     content_type: str
+    #: The kept headers as JSON text; decoded only if a handler looks at them.
+    headers: str
     #: None when the body is large: then it is read on its own, just before it is needed.
     body: bytes | None
 
@@ -190,6 +192,8 @@ class Rescued(msgspec.Struct, frozen=True):
     messages: int = 0
     #: Of those, how many became DEAD with reason POISON.
     poisoned: int = 0
+    #: The events that are due again.
+    due: tuple[EventId, ...] = ()
 
 
 class Action(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ def scenarios(path: Path) -> list[Scenario]:
     return [Scenario(path, int(n), text) for n, text in zip(items[::2], items[1::2], strict=True)]
 
 
-def tests_of(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     """The names of a file's test functions, found without importing it."""
     functions = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {node.name for node in functions if node.name.startswith("test_")}
@@ -42,7 +42,7 @@ def tests_of(path: Path) -> set[str]:
 
 def exists(file: str, name: str) -> bool:
     path = ROOT / file
-    return path.is_file() and name in tests_of(path)
+    return path.is_file() and name in names_in(path)
 
 
 ALL = [scenario for path in SPEC_FILES for scenario in scenarios(path)]

@@ -28,7 +28,6 @@ _BOOLEANS: Final = {
     "no": False,
     "off": False,
 }
-_DURATION_WANTED: Final = 'a duration such as "200ms", "10s", "5m", "1h" or "30d"'
 _NAMES: Final = {
     bool: "true or false",
     int: "a number",
@@ -129,7 +128,7 @@ class Decoder:
             return BAD
 
 
-class Unfit(Exception):  # noqa: N818 - never leaves this module
+class Unfit(Exception):
     """A value that is not what its setting needs; the message says what was found and what is expected."""
 
 
@@ -188,7 +187,7 @@ def wanted(kind: inspect.Type) -> str:
     """What a type expects, in words."""
     match kind:
         case inspect.Metadata(extra={"unit": "duration" | "seconds"}):
-            return _DURATION_WANTED
+            return units.DURATION
         case inspect.Metadata():
             return wanted(kind.type)
         case inspect.IntType(ge=least, le=most):
@@ -224,9 +223,9 @@ def _duration(given: Given) -> int:
     except ValueError:
         bare = str(value) if type(value) is int or (isinstance(value, str) and value.isdigit()) else ""
         hint = f' Write the unit: "{bare}s" or "{bare}ms".' if bare else ""
-        raise Unfit(f"expected {_DURATION_WANTED}, found {found(value)}.{hint}") from None
+        raise Unfit(f"expected {units.DURATION}, found {found(value)}.{hint}") from None
     if result < 1:
-        raise Unfit(f"expected {_DURATION_WANTED}, longer than nothing, found {found(value)}.")
+        raise Unfit(f"expected {units.DURATION}, longer than nothing, found {found(value)}.")
     return result
 
 

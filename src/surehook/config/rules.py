@@ -35,10 +35,8 @@ def database_path(url: str) -> Path:
         raise ConfigurationError(
             "a database in memory would lose every event at the end of the process; name a file."
         )
-    if "?" in rest or "#" in rest:
-        raise ConfigurationError(
-            f"options after the path ({rest[min(map(rest.find, '?#')) :]}) are not understood."
-        )
+    if options := re.search(r"[?#].*", rest):
+        raise ConfigurationError(f"options after the path ({options[0]}) are not understood.")
     return Path(rest[1:])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -58,19 +58,24 @@ def _leaves(kind: inspect.Type, value: Any, place: str) -> Iterator[tuple[str, A
 
 
 def _readable(kind: inspect.Type, value: Any) -> Any:
-    match kind, value:
-        case _, None:
-            return None
-        case inspect.UnionType(types=(inner, *_)), _:
-            return _readable(inner, value)
-        case inspect.VarTupleType(item_type=item), _:
+    match kind:
+        case inspect.UnionType(types=(inner, *_)):
+            return None if value is None else _readable(inner, value)
+        case inspect.VarTupleType(item_type=item):
             return [_readable(item, one) for one in value]
-        case inspect.Metadata(extra={"unit": "duration"}), _:
-            return duration_text(value)
-        case inspect.Metadata(extra={"unit": "seconds"}), _:
-            return duration_text(value * 1000)
-        case inspect.Metadata(extra={"unit": "size"}), _:
-            return size_text(value)
-        case _, str():
-            return _PASSWORD.sub("***@", value)
-    return value
+        case inspect.Metadata(extra={"unit": unit}):
+            return _UNITS[unit](value)
+    return _PASSWORD.sub("***@", value) if isinstance(value, str) else value
+
+
+def _reference(value: str) -> str:
+    """A name in lower case may be a secret that was pasted after "env:"."""
+    return re.sub(r"env:(?![A-Z0-9_]+$).*", "env:(not shown)", value)
+
+
+_UNITS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "duration": duration_text,
+    "seconds": lambda value: duration_text(value * 1000),
+    "size": size_text,
+    "reference": _reference,
+}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
+
+DURATION: Final = 'a duration such as "200ms", "10s", "5m", "1h" or "30d"'
+SIZE: Final = 'a size such as "1MiB", "64KiB", "500KB" or a number of bytes'
 
 _DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SIZES: Final = {
@@ -20,13 +24,16 @@ _SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?(B|[KMG]i?B)")
 
 
 def milliseconds(text: str) -> int:
-    """The milliseconds of "200ms", "10s", "5m", "1h" or "30d". Raises ValueError."""
-    return _parse(_DURATION, _DURATIONS, text)
+    """The milliseconds of "200ms", "10s", "5m", "1h" or "30d". Raises ValueError, which says what a duration is."""
+    return _parse(_DURATION, _DURATIONS, text, DURATION)
+
+
+parse_duration = milliseconds
 
 
 def size(text: str) -> int:
     """The bytes of "1MiB", "64KiB", "500KB" or "1024". Raises ValueError."""
-    return int(text) if text.isascii() and text.isdigit() else _parse(_SIZE, _SIZES, text)
+    return int(text) if text.isascii() and text.isdigit() else _parse(_SIZE, _SIZES, text, SIZE)
 
 
 def duration_text(value: int) -> str:
@@ -41,13 +48,13 @@ def size_text(value: int) -> str:
     return f"{value // _SIZES[unit]}{unit}"
 
 
-def _parse(form: re.Pattern[str], factors: dict[str, int], text: str) -> int:
+def _parse(form: re.Pattern[str], factors: Mapping[str, int], text: str, wanted: str) -> int:
     found = form.fullmatch(text.strip())
     if found is None:
-        raise ValueError(text)
+        raise ValueError(f"expected {wanted}, found {text!r}")
     whole, _, fraction = found[1].partition(".")
     scale: int = 10 ** len(fraction)
     value, rest = divmod(int(whole + fraction) * factors[found[2]], scale)
     if rest:
-        raise ValueError(text)  # finer than a millisecond or a byte
+        raise ValueError(f"expected {wanted}, found {text!r}")  # finer than a millisecond or a byte
     return value

@@ -21,9 +21,28 @@ _REPORT_EVERY: Final = 10_000
 
 #: Headers of a refused request that are kept: they say who sent what, and none of them can carry a credential.
 _SAFE: Final = frozenset(
-    {"host", "user-agent", "content-type", "content-length", "date", "traceparent", "via", "x-forwarded-for"}
+    {
+        "content-length",
+        "content-type",
+        "date",
+        "host",
+        "traceparent",
+        "user-agent",
+        "via",
+        "webhook-id",
+        "x-forwarded-for",
+        "x-request-id",
+    }
 )
-_SAFE_ENDINGS: Final = ("-id", "-event", "-delivery", "-topic", "-timestamp", "-type")
+_SAFE_ENDINGS: Final = (
+    "-event",
+    "-event-id",
+    "-event-type",
+    "-delivery",
+    "-topic",
+    "-timestamp",
+    "-webhook-id",
+)
 
 
 def harmless(headers: Headers) -> Headers:
@@ -45,6 +64,7 @@ class RejectionLog:
         self._pending: deque[Rejection] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
         self._reported = 0
         self._reported_at = 0
         #: Rejections that were counted but not written since the start.
@@ -65,10 +85,10 @@ class RejectionLog:
 
     async def close(self) -> None:
         """Write what waits, report what was dropped, and stop."""
+        self._closing = True
+        self._wake.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-        await self._write()
+            await self._task
         self._report(self._reported_at + _REPORT_EVERY)
 
     def _take(self, now: int) -> bool:
@@ -82,30 +102,24 @@ class RejectionLog:
         return True
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing:
             await self._wake.wait()
             self._wake.clear()
-            await self._write()
+            while self._pending:
+                await self._write()
 
     async def _write(self) -> None:
-        while self._pending:
-            batch = [self._pending[index] for index in range(min(_BATCH, len(self._pending)))]
-            # Taken off only when the write is over: a cancelled write is repeated by close(), not forgotten.
-            if not await self._reject(batch):
-                self.dropped += len(batch)
-            for _ in batch:
-                self._pending.popleft()
-
-    async def _reject(self, batch: list[Rejection]) -> bool:
+        batch = [self._pending.popleft() for _ in range(min(_BATCH, len(self._pending)))]
         try:
             await self._storage.reject(batch, keep=self._settings.keep)
         except SurehookError as error:
-            logger.warning("%d refused requests could not be recorded: %s", len(batch), error)
-            return False
-        except Exception:  # a broken log of refusals must not end, and must not touch ingest
-            logger.exception("%d refused requests could not be recorded", len(batch))
-            return False
-        return True
+            self._lose(batch, str(error))
+        except Exception as error:  # noqa: BLE001 - a broken log of refusals must not end, nor touch ingest
+            self._lose(batch, repr(error))
+
+    def _lose(self, batch: list[Rejection], why: str) -> None:
+        self.dropped += len(batch)
+        logger.warning("%d refused requests could not be recorded: %s", len(batch), why)
 
     def _report(self, now: int) -> None:
         fresh = self.dropped - self._reported

@@ -147,7 +147,7 @@ class HmacKey:
 
     def matches(self, parts: Sequence[bytes], candidates: Sequence[bytes]) -> bool:
         expected = self.sign(parts)
-        return any([hmac.compare_digest(expected, candidate) for candidate in candidates])
+        return any(hmac.compare_digest(expected, candidate) for candidate in candidates)
 
 
 class Ed25519Key:

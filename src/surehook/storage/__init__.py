@@ -219,6 +219,10 @@ class Reader(Protocol):
         """Events IGNORED since then as (id, provider, topic, type), in order of id, after ``after``."""
         ...
 
+    async def due(self, before: Millis, limit: int) -> list[EventId]:
+        """Events that were due before that moment and are not claimed, longest due first."""
+        ...
+
     async def database_time(self) -> Millis:
         """The database's clock."""
         ...

@@ -108,6 +108,11 @@ async def ignored_since(
     return [(id, provider, topic, type) for id, provider, topic, type in rows]
 
 
+async def due(db: Statements, before: Millis, limit: int) -> list[EventId]:
+    """Reader.due."""
+    return [id for (id,) in await db.rows("find_due", {"before": before, "limit": limit})]
+
+
 async def database_time(db: Statements) -> Millis:
     """Reader.database_time."""
     [(now,)] = await db.rows("database_time", {})

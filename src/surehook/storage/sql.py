@@ -311,7 +311,8 @@ async def rescue(db: Statements, now: Millis, poison_after: int, limit: int) -> 
     events = await db.rows("rescue_events", wanted)
     messages = await db.rows("rescue_messages", wanted)
     poisoned = sum(state == EventState.DEAD for _, state in events + messages)
-    return Rescued(len(events), len(messages), poisoned)
+    due = tuple(EventId(id) for id, state in events if state != EventState.DEAD)
+    return Rescued(len(events), len(messages), poisoned, due)
 
 
 async def take_back(db: Statements, ids: Sequence[EventId], now: Millis) -> int:

@@ -217,6 +217,10 @@ class SqliteReader:
         """Reader.ignored_since."""
         return await self._read(lambda db: reading.ignored_since(db, since, after, limit))
 
+    async def due(self, before: Millis, limit: int) -> list[EventId]:
+        """Reader.due."""
+        return await self._read(lambda db: reading.due(db, before, limit))
+
     async def database_time(self) -> Millis:
         """Reader.database_time."""
         return await self._read(reading.database_time)

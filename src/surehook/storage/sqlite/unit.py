@@ -143,18 +143,24 @@ class SqliteUnit:
         try:
             with faults("the database cannot write the completion"):
                 self._shared.complete(connection, settlement)
+            await self.commit()
         except BaseException:
             await self.rollback()
             raise
-        await self.commit()
 
     async def commit(self) -> None:
         """Keep what was written; returns when it is durable. A no-op when nothing was opened."""
         if self._state is _State.NEW:
             self._state = _State.ENDED
             return
+        connection = self._require_open()
+        if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            # SQLite would find it at COMMIT and fail everyone who shares the turn
+            raise TransactionError(
+                "a deferred foreign key is violated: write the row that it refers to as well"
+            )
         with faults("the database cannot write"):
-            self._require_open().execute(RELEASE)
+            connection.execute(RELEASE)
         await self._leave(commit=True)
 
     async def rollback(self) -> None:

@@ -41,6 +41,7 @@ FROM due WHERE inbox_events.id = due.id
 RETURNING inbox_events.id, lease_token, attempts, lost_leases, provider, topic, external_id, type, subject, item,
     occurred_at, received_at, traceparent, payload_id,
     (SELECT content_type FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
+    (SELECT headers FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
     (SELECT CASE WHEN length(body) <= :inline_body THEN body END FROM inbox_payloads
      WHERE inbox_payloads.id = payload_id)
 
@@ -54,6 +55,7 @@ WHERE inbox_events.id = :id AND state IN ('RECEIVED', 'RETRYING') AND due_at <= 
 RETURNING inbox_events.id, lease_token, attempts, lost_leases, provider, topic, external_id, type, subject, item,
     occurred_at, received_at, traceparent, payload_id,
     (SELECT content_type FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
+    (SELECT headers FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
     (SELECT CASE WHEN length(body) <= :inline_body THEN body END FROM inbox_payloads
      WHERE inbox_payloads.id = payload_id)
 

@@ -76,6 +76,10 @@ SELECT reason, count(*) FROM rejections GROUP BY reason
 SELECT id, provider, topic, type FROM inbox_events
 WHERE state = 'IGNORED' AND finished_at > :since AND id > :after ORDER BY id LIMIT :limit
 
+-- name: find_due
+-- Events that have been due since before a moment and that nobody has claimed.
+SELECT id FROM inbox_events WHERE state IN ('RECEIVED', 'RETRYING') AND due_at <= :before ORDER BY due_at, id LIMIT :limit
+
 -- name: database_time
 -- The database's clock in milliseconds.
 SELECT {now_ms}

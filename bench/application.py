@@ -1,0 +1,33 @@
+"""The handlers that are measured: one effect and one message, with a transaction; one message, without."""
+
+from __future__ import annotations
+
+from surehook import App, Event, Transaction
+
+TABLE = "CREATE TABLE IF NOT EXISTS bench_payments (event TEXT, invoice TEXT, cents INTEGER)"
+INSERT = "INSERT INTO bench_payments (event, invoice, cents) VALUES (:event, :invoice, :cents)"
+
+with_tx = App()
+without_tx = App()
+
+
+@with_tx.setup
+async def table(tx: Transaction) -> None:
+    """One effect a row."""
+    await tx.execute(TABLE)
+
+
+@with_tx.on("stripe", "invoice.paid")
+async def record(event: Event, tx: Transaction) -> None:
+    """What most handlers do: look into the body, write, tell someone."""
+    invoice = event.data["data"]["object"]
+    payment = {"event": event.id, "invoice": invoice["id"], "cents": invoice["amount_paid"]}
+    await tx.execute(INSERT, payment)
+    tx.publish("sink", type="payment.recorded", data=payment)
+
+
+@without_tx.on("stripe", "invoice.paid")
+async def tell(event: Event) -> None:
+    """Only tells someone."""
+    invoice = event.data["data"]["object"]
+    event.publish("sink", type="payment.seen", data={"event": event.id, "invoice": invoice["id"]})

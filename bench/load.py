@@ -1,0 +1,160 @@
+"""The load generator: a process that sends signed webhooks, each with an id of its own, and checks every answer.
+
+Written for this because ``wrk`` can neither stop after an exact number of requests nor look into every answer, and both are
+needed to compare answers with rows. Requests are made and signed before the clock starts; while it runs the generator only
+writes bytes and looks for two substrings, over raw sockets on uvloop. What it costs is printed beside the server's cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+import uvloop
+from examples.demo.samples import stripe_body
+
+from bench.processes import cpu_seconds
+
+#: The id in the sample that each request replaces by its own.
+ID = b"evt_1RkDemo00000000"
+SECRET = "whsec_bench"
+#: Keep-alive connections, each with one request in flight.
+CONNECTIONS = 64
+#: Sent before the clock starts, so that code and caches are warm.
+WARM_UP = 200
+
+
+def make_requests(count: int, run: str) -> list[bytes]:
+    """``count`` complete HTTP requests, signed by Stripe's scheme, about 1 KB of body each."""
+    body, at = stripe_body("invoice.paid", 0, {}), int(time.time())
+    return [request(body.replace(ID, b"evt_%s_%d" % (run.encode(), number)), at) for number in range(count)]
+
+
+def request(body: bytes, at: int) -> bytes:
+    """One of them, with the headers that Stripe sends."""
+    digest = hmac.new(SECRET.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
+    head = (
+        "POST /webhooks/stripe HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*; q=0.5, application/xml\r\n"
+        "Cache-Control: no-cache\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n"
+        "Content-Type: application/json; charset=utf-8\r\n"
+        f"Stripe-Signature: t={at},v1={digest}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Tally:
+    """Answers so far; ``ended`` is set with the last."""
+
+    def __init__(self, requests: Sequence[bytes]) -> None:
+        self.requests: Iterator[bytes] = iter(requests)
+        self.missing = len(requests)
+        self.seconds: list[float] = []
+        self.wrong: list[bytes] = []
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def answer(self, answer: bytes, seconds: float) -> None:
+        """Count one: right is 200 and not a duplicate."""
+        self.seconds.append(seconds)
+        if not (answer.startswith(b"HTTP/1.1 200") and b'"duplicate":false' in answer):
+            self.wrong.append(answer[:300])
+        self.missing -= 1
+        if not self.missing and not self.ended.done():
+            self.ended.set_result(None)
+
+
+class Connection(asyncio.Protocol):
+    """One connection in closed loop: the next request leaves when the answer to the one before is complete."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._buffer = b""
+        self._began: float | None = None
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._buffer, self._began = b"", None
+        request = next(self._tally.requests, None)
+        if request is None:
+            self._transport.close()
+            return
+        self._began = time.perf_counter()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, end, body = self._buffer.partition(b"\r\n\r\n")
+        if end and self._began is not None and len(body) >= content_length(head):
+            self._tally.answer(self._buffer, time.perf_counter() - self._began)
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._began is not None and not self._tally.ended.done():
+            self._tally.ended.set_exception(
+                ConnectionError(f"the server closed a connection without answer: {exc}")
+            )
+
+
+def content_length(head: bytes) -> int:
+    """The announced size of the body."""
+    _, _, rest = head.lower().partition(b"\r\ncontent-length:")
+    return int(rest.partition(b"\r\n")[0])
+
+
+async def send(port: int, requests: Sequence[bytes], patience: float = 120) -> Tally:
+    """Send them all; returns when every one is answered, raises TimeoutError after ``patience`` seconds."""
+    tally = Tally(requests)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(patience):
+        for _ in range(min(CONNECTIONS, len(requests))):
+            await loop.create_connection(lambda: Connection(tally), "127.0.0.1", port)
+        await tally.ended
+    return tally
+
+
+async def measure(port: int, server: int, count: int) -> dict[str, object]:
+    """Warm up, then send ``count`` requests against the clock; ``server`` is the process whose CPU time is taken."""
+    requests = make_requests(WARM_UP + count, str(os.getpid()))
+    warm = await send(port, requests[:WARM_UP])
+    own, its, began = cpu_seconds(os.getpid()), cpu_seconds(server), time.perf_counter()
+    tally = await send(port, requests[WARM_UP:])
+    seconds = time.perf_counter() - began
+    return {
+        "sent": len(requests),
+        "wrong": [answer.decode(errors="replace") for answer in (warm.wrong + tally.wrong)[:3]],
+        "rate": count / seconds,
+        "cpu_us": (cpu_seconds(server) - its) / count * 1e6,
+        "generator_cpu_us": (cpu_seconds(os.getpid()) - own) / count * 1e6,
+        "p50_ms": percentile(tally.seconds, 0.5) * 1000,
+        "p99_ms": percentile(tally.seconds, 0.99) * 1000,
+    }
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` of the values do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def main() -> None:
+    """Prints the measurements as one line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--server", type=int, required=True, help="process id")
+    parser.add_argument("--count", type=int, required=True)
+    arguments = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(json.dumps(runner.run(measure(arguments.port, arguments.server, arguments.count))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The floor of processing: a loop over apsw that leaves the same rows behind, and nothing else of Surehook's work.
+
+It claims nothing, renews no lease, times nothing out, isolates no failure and can be run by one process only. Run as
+``python -m bench.plain --database FILE --batch N [--with-tx]`` over a database of received events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from bench.application import INSERT, TABLE
+from bench.processes import cpu_seconds
+from surehook.clock import SystemClock, isoformat
+from surehook.ids import EVENT_PREFIX, typeid, uuid7
+
+READ = """
+SELECT inbox_events.id, body FROM inbox_events JOIN inbox_payloads ON inbox_payloads.id = payload_id
+WHERE state = 'RECEIVED' ORDER BY due_at, inbox_events.id LIMIT :batch
+"""
+COMPLETE = """
+UPDATE inbox_events SET state = 'PROCESSED', attempts = 1, due_at = NULL, finished_at = :at, updated_at = :at
+WHERE id = :id AND state = 'RECEIVED'
+"""
+PUBLISH = """
+INSERT INTO outbox_messages (id, event_id, destination, type, body, state, due_at, created_at, updated_at)
+VALUES (:id, :event, 'sink', :type, :body, 'PENDING', :at, :at, :at)
+"""
+
+
+class Loop:
+    """Does the work of ``application.py`` by hand."""
+
+    def __init__(self, connection: apsw.Connection, *, with_tx: bool) -> None:
+        self._connection = connection
+        self._with_tx = with_tx
+        self._clock = SystemClock()
+
+    def process(self, batch: int) -> int:
+        """Up to ``batch`` events in one transaction; returns how many there were."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        events = self._connection.execute(READ, {"batch": batch}).fetchall()
+        for id, body in events:
+            self._one(id, body)
+        self._connection.execute("COMMIT")
+        return len(events)
+
+    def _one(self, id: Any, body: Any) -> None:
+        now, text = self._clock.now(), typeid(EVENT_PREFIX, id)
+        invoice = msgspec.json.decode(body)["data"]["object"]
+        data = {"event": text, "invoice": invoice["id"]}
+        if self._with_tx:
+            data |= {"cents": invoice["amount_paid"]}
+            self._connection.execute(INSERT, data)
+        kind = "payment.recorded" if self._with_tx else "payment.seen"
+        message = msgspec.json.encode({"type": kind, "timestamp": isoformat(now), "data": data})
+        row = {"id": uuid7(now), "event": id, "type": kind, "body": message, "at": now}
+        self._connection.execute(PUBLISH, row)
+        self._connection.execute(COMPLETE, {"id": id, "at": now})
+
+
+def measure(path: Path, batch: int, *, with_tx: bool) -> dict[str, float]:
+    """Process everything that was received, ``batch`` events a transaction."""
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(TABLE)
+    loop, count = Loop(connection, with_tx=with_tx), 0
+    cpu, began = cpu_seconds(os.getpid()), time.perf_counter()
+    while done := loop.process(batch):
+        count += done
+    seconds = time.perf_counter() - began
+    return {"rate": count / seconds, "cpu_us": (cpu_seconds(os.getpid()) - cpu) / count * 1e6}
+
+
+def main() -> None:
+    """Prints the measurements as one line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--database", type=Path, required=True)
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--with-tx", action="store_true")
+    arguments = parser.parse_args()
+    print(json.dumps(measure(arguments.database, arguments.batch, with_tx=arguments.with_tx)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Processes of the benchmark: started, spoken to in lines of JSON, and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+#: Longer than any run; a run that exceeds it hangs.
+PATIENCE = 180
+
+
+class BenchError(Exception):
+    """A run did not do what it was to do: there is no number to show."""
+
+
+def cpu_seconds(process: int) -> float:
+    """User and system time of a process so far, all its threads."""
+    times = psutil.Process(process).cpu_times()
+    return float(times.user + times.system)
+
+
+def run(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a module of the benchmark to its end; returns the line of JSON that it prints last."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if done.returncode != 0:
+        raise BenchError(
+            f"{module} {' '.join(command[3:])} ended with status {done.returncode}\n{done.stderr[-4000:]}"
+        )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+class Server:
+    """A process that listens; its first line of output says where."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self._process = process
+        first = process.stdout.readline()
+        if not first:
+            raise BenchError(f"{process.args!r} ended with status {process.wait()} before it listened")
+        self.port = int(json.loads(first)["port"])
+
+    @property
+    def pid(self) -> int:
+        """For its CPU time."""
+        return self._process.pid
+
+
+@contextlib.contextmanager
+def serving(module: str, *arguments: object) -> Iterator[Server]:
+    """A listening process; at the end it is killed without warning, so that only what is durable remains."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Server(process)
+        finally:
+            process.send_signal(signal.SIGKILL)

@@ -1,0 +1,129 @@
+"""From runs to ratios: medians, spread, the table and the file of results."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).with_name("results.json")
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One verified run of one variant."""
+
+    variant: str
+    #: Events or messages a second.
+    rate: float
+    #: CPU time of the measured process for each of them, microseconds.
+    cpu_us: float
+    #: How many were counted as done, in the database or by the receiver: what "verified" means here.
+    verified: int
+    #: Latencies and the like, for the file.
+    details: dict[str, float] = {}
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One way of doing the work, and what it promises while it does."""
+
+    name: str
+    durability: str
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Surehook beside its floors. ``rounds`` holds one run of each variant, the subject's first."""
+
+    title: str
+    subject: Variant
+    floors: tuple[Variant, ...]
+    rounds: tuple[tuple[Run, ...], ...]
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """The middle of some values and their extremes."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def text(self, digits: int = 2) -> str:
+        """As the table shows it."""
+        return f"{self.median:.{digits}f} [{self.low:.{digits}f}..{self.high:.{digits}f}]"
+
+
+def runs_of(comparison: Comparison, variant: Variant) -> list[Run]:
+    """That variant's run of every round."""
+    return [run for runs in comparison.rounds for run in runs if run.variant == variant.name]
+
+
+def speed(comparison: Comparison, floor: Variant) -> Spread:
+    """The subject's rate divided by the floor's, round by round: what else the machine did hits both of a round alike."""
+    pairs = zip(runs_of(comparison, comparison.subject), runs_of(comparison, floor), strict=True)
+    return Spread.over([subject.rate / beside.rate for subject, beside in pairs])
+
+
+def show(comparisons: Sequence[Comparison], console: Console) -> None:
+    """The table."""
+    table = Table(title="Surehook beside its floors: median [min..max] over the rounds", title_justify="left")
+    table.add_column("what")
+    table.add_column("durability")
+    table.add_column("Surehook's speed / its", justify="right")
+    table.add_column("per second", justify="right")
+    table.add_column("CPU us each", justify="right")
+    for comparison in comparisons:
+        for variant in (comparison.subject, *comparison.floors):
+            runs = runs_of(comparison, variant)
+            own = variant is comparison.subject
+            table.add_row(
+                f"{comparison.title}: {variant.name}" if own else f"  beside {variant.name}",
+                variant.durability,
+                "" if own else speed(comparison, variant).text(),
+                f"{statistics.median(run.rate for run in runs):.0f}",
+                Spread.over([run.cpu_us for run in runs]).text(0),
+            )
+        table.add_section()
+    console.print(table)
+
+
+def as_json(comparisons: Sequence[Comparison], *, quick: bool) -> dict[str, Any]:
+    """Everything that was measured."""
+    return {
+        "quick": quick,
+        "machine": machine(),
+        "comparisons": [
+            msgspec.to_builtins(comparison)
+            | {
+                "ratios": {
+                    floor.name: msgspec.to_builtins(speed(comparison, floor)) for floor in comparison.floors
+                }
+            }
+            for comparison in comparisons
+        ],
+    }
+
+
+def machine() -> dict[str, object]:
+    """What the numbers depend on."""
+    return {
+        "python": platform.python_version(),
+        "sqlite": apsw.sqlite_lib_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def write(comparisons: Sequence[Comparison], *, quick: bool) -> None:
+    """Keep it beside this file; git ignores it."""
+    RESULTS.write_text(json.dumps(as_json(comparisons, quick=quick), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,95 @@
+"""The measured server: the real HTTP stack and the real ingest, with one of three inboxes behind it.
+
+``python -m bench.server VARIANT FILE``; prints its port, then serves until it is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+
+import uvloop
+
+from bench.load import SECRET
+from surehook.clock import Clock, SystemClock
+from surehook.config import ProviderSettings, RejectionSettings, ServerSettings
+from surehook.inbox import Inbox
+from surehook.ingest.http import Accepting, IngestApp
+from surehook.ingest.packs import build_provider
+from surehook.ingest.rejections import RejectionLog
+from surehook.ingest.server import Server
+from surehook.model import Accepted, Arrival
+from surehook.queue.database import DatabaseQueue
+from surehook.secrets import Secret
+from surehook.states import EventState
+from surehook.storage import Storage
+from surehook.storage.sqlite import open_sqlite
+
+GROUP, NOTHING, SINGLE = VARIANTS = ("group-commit", "no-store", "commit-each")
+
+
+class NoStore:
+    """The floor below: says yes and keeps nothing."""
+
+    async def accept(self, arrival: Arrival) -> list[Accepted]:
+        """Everything is new."""
+        return [Accepted(event.id, False, EventState.RECEIVED) for event in arrival.events]
+
+
+class CommitEach:
+    """The floor above: every request has a transaction and a commit of its own, as most applications do it."""
+
+    def __init__(self, storage: Storage, clock: Clock) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def accept(self, arrival: Arrival) -> list[Accepted]:
+        """One at a time: SQLite has one writer."""
+        async with self._turn:
+            [accepted] = await self._storage.accept([arrival], self._clock.now())
+        return accepted
+
+
+def inbox(variant: str, storage: Storage, clock: Clock) -> Accepting:
+    """What stands behind the HTTP stack."""
+    if variant == NOTHING:
+        return NoStore()
+    return Inbox(storage, DatabaseQueue(), clock) if variant == GROUP else CommitEach(storage, clock)
+
+
+async def serve(variant: str, path: Path) -> None:
+    """Listen on a free port until the process is killed."""
+    clock, settings = SystemClock(), ServerSettings()
+    database = await open_sqlite(f"sqlite:///{path}")
+    await database.migrate(clock)
+    provider = build_provider(
+        "stripe",
+        ProviderSettings(secrets=("env:STRIPE_SECRET",)),
+        lambda reference: Secret(SECRET, reference),
+        settings.max_body,
+    )
+    rejections = RejectionLog(database.storage, RejectionSettings())
+    app = IngestApp(
+        {"stripe": provider}, inbox(variant, database.storage, clock), rejections, clock, settings
+    )
+    server = Server(app, "127.0.0.1", 0, settings)
+    await server.start()
+    print(json.dumps({"port": server.port}), flush=True)
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Until it is killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("variant", choices=VARIANTS)
+    parser.add_argument("file", type=Path)
+    arguments = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(arguments.variant, arguments.file))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""What handlers are and see: the registry they are decorated into, the event, and the transaction."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from surehook.config.units import milliseconds
+from surehook.errors import ConfigurationError, InvalidRequest
+from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
+from surehook.matching import is_pattern, matches
+from surehook.model import Claim, Headers
+from surehook.outbox import MessageBuffer
+from surehook.retry import RetryPolicy
+from surehook.storage import Parameters, SetupFunction, UnitOfWork
+
+AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Any])
+
+_headers = msgspec.json.Decoder(Headers)
+_UNREAD: Final = object()
+#: How many combinations of provider, topic and type are remembered with their handlers.
+_REMEMBERED = 10_000
+
+
+class ReceivedPayload:
+    """The request as it came: the exact bytes, and the headers that are kept (names in lower case)."""
+
+    def __init__(self, body: bytes, content_type: str, headers: str) -> None:
+        self.body = body
+        self.content_type = content_type
+        self._headers = headers
+
+    @property
+    def headers(self) -> Headers:
+        """Pairs of name and value; a repeated header is a repeated pair."""
+        return _headers.decode(self._headers)
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, whatever the case of ``name``."""
+        wanted = name.lower()
+        return next((value for each, value in self.headers if each == wanted), None)
+
+
+class Event:
+    """One thing that happened, as a handler sees it. ``id`` is its TypeID."""
+
+    __slots__ = (
+        "_data",
+        "_messages",
+        "attempt",
+        "external_id",
+        "id",
+        "item",
+        "occurred_at",
+        "payload",
+        "provider",
+        "received_at",
+        "subject",
+        "topic",
+        "traceparent",
+        "type",
+    )
+
+    def __init__(self, claim: Claim, body: bytes, messages: MessageBuffer) -> None:
+        self.id = typeid(EVENT_PREFIX, claim.id)
+        self.provider = claim.provider
+        self.topic = claim.topic
+        self.external_id = claim.external_id
+        self.type = claim.type
+        self.subject = claim.subject
+        self.item = claim.item
+        #: 1 for the first; counted before it runs.
+        self.attempt = claim.attempt
+        self.occurred_at = None if claim.occurred_at is None else _moment(claim.occurred_at)
+        self.received_at = _moment(claim.received_at)
+        self.traceparent = claim.traceparent
+        self.payload = ReceivedPayload(body, claim.content_type, claim.headers)
+        self._messages = messages
+        self._data: Any = _UNREAD
+
+    @property
+    def data(self) -> Any:
+        """The parsed body: JSON, or the fields of a form.
+
+        Raises ValueError when the body is neither; ``event.payload.body`` has the bytes.
+        """
+        if self._data is _UNREAD:
+            self._data = parse_body(self.payload.body, self.payload.content_type)
+        return self._data
+
+    def publish(
+        self, destination: str, *, type: str, data: Any, subject: str | None = None, key: str | None = None
+    ) -> str:
+        """Send a message when, and only when, this event is completed: it is written in the same commit.
+
+        Returns the message's id (``msg_...``), which every try of its delivery carries as ``webhook-id``. Raises
+        InvalidRequest for a destination that is not configured, a type that is no text, or data that cannot be JSON.
+        """
+        return _publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
+
+    def __repr__(self) -> str:
+        return f"<Event {self.id} {self.provider} {self.type} attempt={self.attempt}>"
+
+
+def _publish(messages: MessageBuffer | None, destination: str, **message: Any) -> str:
+    if messages is None:
+        raise InvalidRequest("@app.setup runs for no event, so it cannot publish: do it in a handler")
+    return typeid(MESSAGE_PREFIX, messages.publish(destination, **message))
+
+
+def parse_body(body: bytes, content_type: str) -> Any:
+    """JSON, or the fields of a form; a form with the single field ``payload`` (GitHub, Slack) is the JSON in it."""
+    if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+        fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        return _parse_json(fields["payload"].encode()) if fields.keys() == {"payload"} else fields
+    return _parse_json(body)
+
+
+def _parse_json(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"the body is no JSON ({error}); event.payload.body has the bytes") from error
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at / 1000, UTC)
+
+
+class Transaction:
+    """The event's transaction: opened by the first statement, committed with the event's completion and its messages."""
+
+    def __init__(self, unit: UnitOfWork, messages: MessageBuffer | None) -> None:
+        self._unit = unit
+        self._messages = messages
+
+    async def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement; returns how many rows it wrote. Parameters are ``:name`` with a mapping, or ``?``."""
+        return await self._unit.execute(sql, parameters)
+
+    async def fetch(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """Run one statement; returns its rows, column name to value."""
+        return await self._unit.fetch(sql, parameters)
+
+    def publish(
+        self, destination: str, *, type: str, data: Any, subject: str | None = None, key: str | None = None
+    ) -> str:
+        """As ``Event.publish``."""
+        return _publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
+
+
+class SyncTransaction:
+    """The same for ``def`` handlers, which run in a thread: nothing is awaited."""
+
+    def __init__(self, unit: UnitOfWork, messages: MessageBuffer) -> None:
+        self._unit = unit
+        self._messages = messages
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement; returns how many rows it wrote. Parameters are ``:name`` with a mapping, or ``?``."""
+        return self._unit.execute_blocking(sql, parameters)
+
+    def fetch(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """Run one statement; returns its rows, column name to value."""
+        return self._unit.fetch_blocking(sql, parameters)
+
+    def publish(
+        self, destination: str, *, type: str, data: Any, subject: str | None = None, key: str | None = None
+    ) -> str:
+        """As ``Event.publish``."""
+        return _publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
+
+
+class Handler(msgspec.Struct, frozen=True):
+    """A registered function and what it is for."""
+
+    function: Callable[..., Any]
+    name: str
+    provider: str
+    type: str
+    topic: str | None
+    is_async: bool
+    wants_transaction: bool
+    #: None: the default of the settings.
+    retries: RetryPolicy | None
+    #: Milliseconds; None: the default of the settings.
+    timeout: int | None
+
+    def handles(self, provider: str, topic: str, type: str) -> bool:
+        """Whether an event is for it."""
+        return self.provider in {provider, "*"} and self.topic in {None, topic} and matches(self.type, type)
+
+
+class Registry:
+    """The handlers and set-up functions of an application."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Handler] = []
+        self.setup_functions: list[SetupFunction] = []
+        self._remembered: dict[tuple[str, str, str], tuple[Handler, ...]] = {}
+
+    def on(
+        self,
+        provider: str,
+        type: str = "*",
+        *,
+        topic: str | None = None,
+        retries: Sequence[str] | None = None,
+        timeout: str | None = None,
+    ) -> Callable[[AnyHandler], AnyHandler]:
+        """Decorates a handler: ``async def`` or ``def``, with the parameters ``event`` and, if it wants one, ``tx``.
+
+        ``type`` is exact or ends in a wildcard (``invoice.*``); ``provider`` may be ``*``. ``retries`` (waits such as
+        ``["10s", "1m"]``) and ``timeout`` replace the settings for this handler. Raises ConfigurationError when the
+        function or an option cannot work.
+        """
+
+        if not is_pattern(type):
+            raise ConfigurationError(
+                f"@app.on: type {type!r} is no pattern: write a type, 'invoice.*' or '*'"
+            )
+
+        def register(function: AnyHandler) -> AnyHandler:
+            self._remembered.clear()
+            self.handlers.append(
+                Handler(
+                    function=function,
+                    name=f"{function.__module__}.{function.__qualname__}",
+                    provider=provider,
+                    type=type,
+                    topic=topic,
+                    is_async=inspect.iscoroutinefunction(function),
+                    wants_transaction=_wants_transaction(function),
+                    retries=None if retries is None else RetryPolicy(tuple(map(_duration, retries))),
+                    timeout=None if timeout is None else _duration(timeout),
+                )
+            )
+            return function
+
+        return register
+
+    def setup(
+        self, function: Callable[[Transaction], Awaitable[None]]
+    ) -> Callable[[Transaction], Awaitable[None]]:
+        """Decorates a function that makes the application's own tables; runs in a transaction at every start."""
+        if not inspect.iscoroutinefunction(function):
+            raise ConfigurationError(
+                f"@app.setup: {function.__qualname__} must be an 'async def' with one parameter, tx"
+            )
+
+        async def run(unit: UnitOfWork) -> None:
+            await function(Transaction(unit, None))
+
+        self.setup_functions.append(run)
+        return function
+
+    def handlers_for(self, provider: str, topic: str, type: str) -> tuple[Handler, ...]:
+        """The handlers of an event, in the order of their registration."""
+        key = (provider, topic, type)
+        found = self._remembered.get(key)
+        if found is None:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            found = tuple(each for each in self.handlers if each.handles(*key))
+            self._remembered[key] = found
+        return found
+
+
+def _wants_transaction(function: Callable[..., Any]) -> bool:
+    parameters = list(inspect.signature(function).parameters)
+    if parameters not in (["event"], ["event", "tx"]):
+        raise ConfigurationError(
+            f"@app.on: {function.__qualname__}({', '.join(parameters)}) cannot be called: a handler has the parameters "
+            "(event) or (event, tx)"
+        )
+    return len(parameters) == 2
+
+
+def _duration(text: str) -> int:
+    try:
+        return milliseconds(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"@app.on: {text!r} is no duration; write one like '10s', '5m' or '1h'"
+        ) from None

@@ -1,0 +1,144 @@
+"""A listening port inside a running event loop, built on uvicorn's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from email.utils import formatdate
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from surehook.config import ServerSettings
+from surehook.errors import ConfigurationError
+from surehook.ingest.problems import ASGIApp
+from surehook.ingest.protocol import GuardedProtocol
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two sweeps over the connections; shorter only where a timeout is.
+SWEEP: float = 1.0
+#: Seconds between two looks while draining.
+_DRAIN_POLL = 0.02
+
+
+class Server:
+    """One port. Any number of them run in one loop, and none touches signals, the loop or the process's logging.
+
+    uvicorn parses, frames and keeps alive; listening, draining and the clock of the ``Date`` header are done here,
+    because ``uvicorn.Server`` owns signals and leaves the process when a port is taken.
+    """
+
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, settings: ServerSettings, *, section: str = "server"
+    ) -> None:
+        self._config = Config(
+            app,
+            http=GuardedProtocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+        )
+        self._host = host
+        #: The port that is listened on; the real one, once started, where 0 was asked for.
+        self.port = port
+        self._settings = settings
+        self._section = section
+        self._state = ServerState()
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._state.connections)
+
+    async def start(self) -> None:
+        """Bind and listen. Raises ConfigurationError when the address cannot be had."""
+        if not self._config.loaded:
+            self._config.load()
+        self._renew_date()
+        loop = asyncio.get_running_loop()
+        try:
+            self._listener = await loop.create_server(
+                self._connect, self._host, self.port, backlog=self._config.backlog
+            )
+        except OSError as error:
+            raise ConfigurationError(self._explain(error)) from error
+        self.port = int(self._listener.sockets[0].getsockname()[1])
+        self._sweeper = loop.create_task(self._sweep(), name=f"sweep of port {self.port}")
+
+    async def drain(self, timeout_ms: int) -> bool:
+        """Stop listening, answer what has arrived or is arriving, close; whether that was done within the timeout.
+
+        A request that still comes over a kept connection is answered with ``connection: close``. What is left after the
+        timeout is closed without an answer.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_ms / 1000
+        self._stop_listening()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        while self._busy() and loop.time() < until:
+            await asyncio.sleep(_DRAIN_POLL)
+            self._sweep_once()
+        clean = not self._busy()
+        if not clean:
+            logger.warning("%d connections were closed before they were answered", self.connections)
+        self.close()
+        await asyncio.sleep(0)  # lets the transports tell their protocols
+        return clean
+
+    def close(self) -> None:
+        """Close everything now. A commit that a request has begun goes on; its answer goes nowhere."""
+        self._stop_listening()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in self._guarded():
+            connection.abort()
+
+    def _connect(self) -> GuardedProtocol:
+        return GuardedProtocol(self._config, self._state, self._settings)
+
+    def _busy(self) -> bool:
+        return bool(self._state.connections or self._state.tasks)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+
+    def _guarded(self) -> list[GuardedProtocol]:
+        return [each for each in self._state.connections if isinstance(each, GuardedProtocol)]
+
+    def _sweep_once(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in self._guarded():
+            connection.sweep(now)
+
+    async def _sweep(self) -> None:
+        shortest = min(self._settings.receive_timeout, self._settings.keep_alive) / 1000
+        period = min(SWEEP, shortest / 4)
+        while True:
+            await asyncio.sleep(period)
+            self._renew_date()
+            try:
+                self._sweep_once()
+            except Exception:  # the next sweep must come, whatever one connection did
+                logger.exception("the sweep over the connections failed")
+
+    def _renew_date(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode("ascii"))]
+
+    def _explain(self, error: OSError) -> str:
+        address = f"{self._host}:{self.port}"
+        setting = f"[{self._section}] port (SUREHOOK_{self._section.upper()}__PORT)"
+        if error.errno == errno.EADDRINUSE:
+            return f"{address} is in use: stop what listens there, or set another {setting}"
+        if error.errno == errno.EACCES:
+            return f"{address} may not be opened by this user: set {setting} to 1024 or more"
+        return f"cannot listen on {address}: {error}. Check host and port in [{self._section}]"

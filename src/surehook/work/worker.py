@@ -1,0 +1,274 @@
+"""The worker: claim, run, settle; with leases that are kept alive and a stop that gives back what it cannot finish."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import msgspec
+
+from surehook.clock import Clock, Millis
+from surehook.config import ForwardRule, HandlerSettings
+from surehook.errors import LeaseLost, Unavailable
+from surehook.grouping import GroupCommit
+from surehook.handlers import Event, Registry
+from surehook.ids import EVENT_PREFIX, EventId, typeid
+from surehook.model import Claim, NewMessage, Settlement
+from surehook.outbox import Outbox
+from surehook.queue import Queue
+from surehook.retry import RetryPolicy
+from surehook.states import EventState, Reason
+from surehook.storage import Reader, Storage, UnitOfWork
+from surehook.telemetry import context, trace_id_of
+from surehook.work.execution import Completed, Crashed, Execution, Outcome, Rejected, RetryAt
+from surehook.work.threads import HandlerThreads
+
+logger = logging.getLogger(__name__)
+
+#: More than this are not claimed at once: a claim costs about 10 us a row, and everyone waits for it.
+CLAIM_BATCH = 60
+
+#: Wait after the database refused a claim or a settlement, in seconds.
+_PAUSE = 0.2
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """What a worker works with."""
+
+    storage: Storage
+    reader: Reader
+    queue: Queue
+    registry: Registry
+    outbox: Outbox
+    forwards: tuple[ForwardRule, ...]
+    clock: Clock
+    settings: HandlerSettings
+    #: Names this worker in failures.
+    name: str
+    #: Called after messages were committed, with their destinations.
+    published: Callable[[frozenset[str]], None]
+
+
+class Worker:
+    """Runs handlers for due events, up to ``concurrency`` at once."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._settings = tools.settings
+        self._policy = RetryPolicy(tools.settings.retries)
+        self.threads = HandlerThreads(tools.settings.threads)
+        self._execution = Execution(
+            self.threads, tools.clock, timeout=tools.settings.timeout, worker=tools.name
+        )
+        self._settlements = GroupCommit(tools.storage.settle)
+        self._running: dict[EventId, tuple[Claim, asyncio.Task[None]]] = {}
+        self._lost: set[EventId] = set()
+        self._freed = asyncio.Event()
+        self._stopping = False
+        self._loop: asyncio.Task[None] | None = None
+        self._news: asyncio.Task[Sequence[EventId] | None] | None = None
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._loop = asyncio.create_task(self._claim_and_run())
+
+    async def stop(self, drain_timeout: int) -> None:
+        """Stop claiming, let what runs finish within ``drain_timeout`` ms, then give the rest back uncounted."""
+        self._stopping = True
+        self._freed.set()
+        if self._news is not None:
+            self._news.cancel()
+        if self._loop is not None:
+            await self._loop
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=drain_timeout / 1000)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        await self._settlements.drain()
+        self.threads.close()
+
+    async def heartbeat(self) -> None:
+        """Prolong the leases of what runs; an attempt whose lease is lost is stopped."""
+        claims = [claim for claim, _ in self._running.values()]
+        if not claims:
+            return
+        lease_until = Millis(self._tools.clock.now() + self._settings.lease)
+        for id in await self._tools.storage.extend(claims, lease_until):
+            if id in self._running:
+                self._lost.add(id)
+                self._running[id][1].cancel()
+
+    async def _claim_and_run(self) -> None:
+        while not self._stopping:
+            try:
+                await self._step()
+            except Exception:
+                logger.exception("claiming failed", extra={"event": "worker.claim_failed"})
+                await asyncio.sleep(_PAUSE)
+
+    async def _step(self) -> None:
+        free = self._settings.concurrency - len(self._running)
+        if free <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+            return
+        limit = min(free, CLAIM_BATCH)
+        claimed = await self._claim(limit, None)
+        if claimed < limit and not self._stopping and (ids := await self._wait_for_news(limit)):
+            await self._claim(limit, ids)
+
+    async def _wait_for_news(self, limit: int) -> Sequence[EventId] | None:
+        self._news = asyncio.create_task(self._next(limit))
+        await asyncio.wait([self._news])
+        return None if self._news.cancelled() else self._news.result()
+
+    async def _next(self, limit: int) -> Sequence[EventId] | None:
+        return await self._tools.queue.next(limit, self._settings.poll / 1000)
+
+    async def _claim(self, limit: int, only: Sequence[EventId] | None) -> int:
+        now = self._tools.clock.now()
+        lease_until = Millis(now + self._settings.lease)
+        claims = await self._tools.storage.claim(limit, now, lease_until, only)
+        for claim in claims:
+            self._running[claim.id] = (claim, asyncio.create_task(self._work_on(claim)))
+        return len(claims)
+
+    async def _work_on(self, claim: Claim) -> None:
+        try:
+            with context(
+                event_id=typeid(EVENT_PREFIX, claim.id),
+                provider=claim.provider,
+                external_id=claim.external_id,
+                type=claim.type,
+                attempt=claim.attempt,
+                trace_id=trace_id_of(claim.traceparent),
+            ):
+                await self._attempt(claim)
+        except asyncio.CancelledError:
+            await self._abandon(claim)
+        except Exception:
+            logger.exception("an attempt could not be settled", extra={"event": "worker.unsettled"})
+        finally:
+            del self._running[claim.id]
+            self._lost.discard(claim.id)
+            self._freed.set()
+
+    async def _abandon(self, claim: Claim) -> None:
+        """The attempt was cancelled: give the event back, unless it is no longer ours."""
+        if claim.id in self._lost:
+            logger.warning(
+                "the lease was lost; the attempt was stopped", extra={"event": "worker.lease_lost"}
+            )
+            return
+        given_back = Settlement(
+            claim.id, claim.token, EventState.RECEIVED, self._tools.clock.now(), uncount=True
+        )
+        await self._settlements.put(given_back)
+
+    async def _attempt(self, claim: Claim) -> None:
+        tools = self._tools
+        handlers = tools.registry.handlers_for(claim.provider, claim.topic, claim.type)
+        messages = tools.outbox.collect(claim.traceparent)
+        started = tools.clock.now()
+        unit = tools.storage.begin(claim)
+        try:
+            body = claim.body if claim.body is not None else await self._large_body(claim)
+            event = Event(claim, body, messages)
+            outcome = await self._execution.run(event, handlers, unit, messages)
+            if isinstance(outcome, Completed):
+                await self._complete(
+                    claim, unit, messages.messages + self._forwarded(claim, event), bool(handlers)
+                )
+        except LeaseLost:
+            logger.warning("the lease was lost before the completion", extra={"event": "worker.lease_lost"})
+            return
+        except Exception as error:  # noqa: BLE001 - whatever kept the completion from being written failed the attempt
+            outcome = Crashed(self._execution.failure(error, started), None)
+        finally:
+            await unit.rollback()
+        await self._settle_failure(claim, outcome)
+
+    async def _large_body(self, claim: Claim) -> bytes:
+        payload = await self._tools.reader.payload(claim.payload_id)
+        if payload is None:
+            raise Unavailable(
+                "the event's payload is gone: only retention removes it, and never before the event is done"
+            )
+        return payload.body
+
+    async def _complete(
+        self, claim: Claim, unit: UnitOfWork, messages: tuple[NewMessage, ...], handled: bool
+    ) -> None:
+        """Write the completion. Raises LeaseLost, or why it could not be written."""
+        settlement = Settlement(
+            claim.id, claim.token, EventState.PROCESSED, self._tools.clock.now(), messages
+        )
+        if not (handled or messages):
+            settlement = msgspec.structs.replace(settlement, state=EventState.IGNORED)
+        if unit.opened:
+            await unit.complete(settlement)
+        elif not await self._persist(settlement):
+            raise LeaseLost("another worker holds the event")
+        if messages:
+            self._tools.published(frozenset(message.destination for message in messages))
+        logger.debug(
+            "event %s", settlement.state.lower(), extra={"event": f"worker.{settlement.state.lower()}"}
+        )
+
+    def _forwarded(self, claim: Claim, event: Event) -> tuple[NewMessage, ...]:
+        rules = self._tools.forwards
+        return self._tools.outbox.forwarded(rules, claim, event.data) if rules else ()
+
+    async def _settle_failure(self, claim: Claim, outcome: Outcome) -> None:
+        match outcome:
+            case Completed():
+                return
+            case RetryAt(failure, policy, wish):
+                settlement = self._after(claim, policy, wish)
+            case Crashed(failure, policy):
+                settlement = self._after(claim, policy, None)
+            case Rejected(failure):
+                settlement = self._dead(claim, Reason.REJECTED)
+            case _:
+                assert_never(outcome)
+        settlement = msgspec.structs.replace(settlement, failure=failure)
+        logger.warning(
+            "attempt %d failed: %s: %s",
+            claim.attempt,
+            failure.error_type,
+            failure.message,
+            extra={"event": f"worker.{settlement.state.lower()}", "due_at": settlement.due_at},
+        )
+        if not await self._persist(settlement):
+            logger.warning(
+                "the lease was lost; the failure is not recorded", extra={"event": "worker.lease_lost"}
+            )
+
+    def _after(self, claim: Claim, policy: RetryPolicy | None, wish: int | None) -> Settlement:
+        now = self._tools.clock.now()
+        due_at = (policy or self._policy).next_due(claim.attempt, now, wish=wish)
+        if due_at is None:
+            return self._dead(claim, Reason.EXHAUSTED)
+        return Settlement(claim.id, claim.token, EventState.RETRYING, now, due_at=due_at)
+
+    def _dead(self, claim: Claim, reason: Reason) -> Settlement:
+        return Settlement(claim.id, claim.token, EventState.DEAD, self._tools.clock.now(), reason=reason)
+
+    async def _persist(self, settlement: Settlement) -> bool:
+        """Settle, again and again while the database cannot: the handler has run, only its end is missing.
+
+        After the lease has expired somebody else runs the event again, and the token refuses what comes late.
+        """
+        give_up = settlement.at + self._settings.lease
+        while True:
+            try:
+                return await self._settlements.put(settlement)
+            except Unavailable:
+                if self._tools.clock.now() > give_up:
+                    raise
+                await asyncio.sleep(_PAUSE)

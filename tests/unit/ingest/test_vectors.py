@@ -1,0 +1,110 @@
+"""Every published vector gets the verdict, and gives the event, that its row demands."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.ingest.packs_support import headers, provider
+
+from surehook.clock import Millis
+from surehook.ingest.packs import PACKS, Challenge, Provider, Received, Refused, Request
+from surehook.states import Reason
+
+DATA = Path(__file__).parents[2] / "data" / "signatures"
+CONFIGURABLE = {"hmac", "token", "basic", "none"}
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+VECTORS = [(path.stem, row) for path in sorted(DATA.glob("*.jsonl")) if path.stem in PACKS for row in rows(path.stem)]
+
+
+def as_request(pack: str, row: dict[str, Any]) -> Request:
+    sent = row.get("request", row)
+    body = base64.b64decode(sent["body_base64"])
+    now = Millis(row["now"] * 1000)
+    return Request(pack, "topic", sent["method"], headers(sent["headers"]), body, now, sent["query"])
+
+
+def live(pack: str, row: dict[str, Any]) -> Provider:
+    known = {"tolerance": row["tolerance"]} if "tolerance" in row else {}
+    return provider(pack, row["secret"], **known)
+
+
+@pytest.mark.parametrize(("pack", "row"), VECTORS, ids=[row["id"] for _, row in VECTORS])
+def test_the_vector_gets_its_verdict(pack: str, row: dict[str, Any]) -> None:
+    verdict = live(pack, row).receive(as_request(pack, row))
+    if row["expect"] == "reject":
+        assert isinstance(verdict, Refused)
+        assert row["secret"] not in verdict.detail
+    else:
+        assert isinstance(verdict, Received)
+        assert verdict.secret == "env:S0"
+
+
+ACCEPTED = [(pack, row) for pack, row in VECTORS if row["expect"] == "accept" and row.get("expected_event")]
+
+
+@pytest.mark.parametrize(("pack", "row"), ACCEPTED, ids=[row["id"] for _, row in ACCEPTED])
+def test_the_vector_gives_its_event(pack: str, row: dict[str, Any]) -> None:
+    asked = as_request(pack, row)
+    verdict = live(pack, row).receive(asked)
+    assert isinstance(verdict, Received)
+    [event] = verdict.events
+    wanted = row["expected_event"]
+    if wanted.get("external_id"):
+        assert (event.external_id, event.weak) == (wanted["external_id"], False)
+    else:
+        assert (event.external_id, event.weak) == (hashlib.sha256(asked.body).hexdigest(), True)
+    assert event.type == wanted.get("type", event.type)
+    assert event.subject == wanted.get("subject", event.subject)
+    if "occurred_at_unix" in wanted:
+        assert event.occurred_at == round(wanted["occurred_at_unix"] * 1000)
+    assert event.dead is (Reason.UNPARSABLE if row["case"] == "doc_hello_world" else None)
+
+
+@pytest.mark.parametrize(("pack", "row"), [v for v in VECTORS if v[1].get("probe")], ids=lambda value: str(value)[:20])
+def test_a_body_that_cannot_be_read_is_stored_all_the_same(pack: str, row: dict[str, Any]) -> None:
+    verdict = live(pack, row).receive(as_request(pack, row))
+    assert isinstance(verdict, Received)
+    [event] = verdict.events
+    assert event.dead is Reason.UNPARSABLE
+    assert event.error
+
+
+@pytest.mark.parametrize("pack", sorted(PACKS))
+def test_every_pack_is_proven_documented_and_has_a_sample(pack: str) -> None:
+    known = PACKS[pack]
+    if pack in CONFIGURABLE:
+        tests = (Path(__file__).parent / "test_packs_configurable.py").read_text(encoding="utf-8")
+        assert tests.count(f'provider("{pack}"') >= 3, f"pack {pack} has no tests of its own"
+    else:
+        verdicts = {row["expect"] for row in rows(pack)}
+        assert verdicts == {"accept", "reject"}, f"pack {pack} has no vectors of both kinds"
+    assert known.docs_url.startswith("https://")
+    assert known.summary
+    assert len(known.sample()) > 20
+
+
+def test_no_vector_file_is_left_out() -> None:
+    assert {path.stem for path in DATA.glob("*.jsonl")} == set(PACKS) - CONFIGURABLE | {"challenges"}
+    assert len(VECTORS) > 140
+
+
+@pytest.mark.parametrize("row", rows("challenges"), ids=lambda row: f"{row['provider']}-{row['case']}")
+def test_a_challenge_is_answered_but_only_a_signed_one(row: dict[str, Any]) -> None:
+    asked = as_request(row["provider"], row)
+    verdict = live(row["provider"], row).receive(asked)
+    assert isinstance(verdict, Challenge)
+    wanted = row["expected_response"]
+    assert (verdict.status, verdict.body.decode()) == (wanted["status"], wanted["body"])
+    assert verdict.content_type.startswith(wanted["content_type"])
+    stranger = provider(row["provider"], row["secret"] + "x")
+    assert isinstance(stranger.receive(asked), Refused)
