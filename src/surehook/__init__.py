@@ -1,3 +1,8 @@
 """Reliable incoming webhooks: verified, stored once, processed in one transaction, delivered."""
 
-__version__ = "0.1.0"
+from surehook.app import App
+from surehook.errors import Reject, Retry
+from surehook.handlers import Event, SyncTransaction, Transaction
+from surehook.version import __version__
+
+__all__ = ["App", "Event", "Reject", "Retry", "SyncTransaction", "Transaction", "__version__"]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: Each wait is spread over 0.9 .. 1.1 times the interval, so that processes started together do not tick together.
 JITTER: Final = 0.1
@@ -45,7 +45,8 @@ class Service:
         if self._loops or self._stopping:
             raise RuntimeError("a Service is started once")
         self._loops = [
-            asyncio.create_task(self._repeat(duty), name=f"surehook-{name}") for name, duty in self._duties.items()
+            asyncio.create_task(self._repeat(duty), name=f"surehook-{name}")
+            for name, duty in self._duties.items()
         ]
 
     def wake(self, name: str | None = None) -> None:
@@ -64,7 +65,7 @@ class Service:
             return
         _, late = await asyncio.wait(self._loops, timeout=patience_ms / 1000)
         for loop in late:
-            _log.warning("%s did not stop in time and is cancelled", loop.get_name())
+            logger.warning("%s did not stop in time and is cancelled", loop.get_name())
             loop.cancel()
         if late:
             await asyncio.wait(late)
@@ -76,7 +77,7 @@ class Service:
             try:
                 await duty.run_once()
             except Exception:
-                _log.exception("%s failed; it runs again", duty.name, extra={"duty": duty.name})
+                logger.exception("%s failed; it runs again", duty.name, extra={"duty": duty.name})
             if not self._stopping:
                 await pause(wake, duty.interval_ms * random.uniform(1 - JITTER, 1 + JITTER))
 

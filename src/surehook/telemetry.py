@@ -210,15 +210,15 @@ class TextFormatter(logging.Formatter):
         """The line; unsafe characters are shown as escapes."""
         details = _with_details({}, record)
         stack = str(details.pop("error.stack", ""))
-        shown = " ".join(f"{_escape(_text(name))}={_value_text(value)}" for name, value in details.items())
+        shown = " ".join(f"{printable(_text(name))}={_value_text(value)}" for name, value in details.items())
         parts = (
             self._paint("2", _timestamp(record)[11:-1]),
             self._paint(_COLOURS.get(record.levelname, "0"), f"{record.levelname:<8}"),
-            self._paint("36", _escape(record.name)),
-            _escape(_message(record)),
+            self._paint("36", printable(record.name)),
+            printable(_message(record)),
             self._paint("2", shown) if shown else "",
         )
-        lines = [f"    | {_escape(line)}" for line in stack.split("\n") if line]
+        lines = [f"    | {printable(line)}" for line in stack.split("\n") if line]
         return "\n".join([" ".join(part for part in parts if part), *lines])
 
     def _paint(self, code: str, text: str) -> str:
@@ -287,14 +287,15 @@ def _value_text(value: Any) -> str:
     text = _text(value)
     if _QUOTED.search(text):
         text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return _escape(text)
+    return printable(text)
 
 
 def _json_escape(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 
-def _escape(text: str) -> str:
+def printable(text: str) -> str:
+    """A text that moves no cursor and ends no line: control and direction characters are shown as escapes."""
     return _UNSAFE.sub(_visible, text)
 
 

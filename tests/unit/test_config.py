@@ -322,7 +322,8 @@ WRONG = {
     ),
     "database-options": (
         "database = 'sqlite:///a.db?mode=ro'",
-        "database (surehook.toml): options after the path (?mode=ro) are not understood.",
+        "database (surehook.toml): ?mode=ro is not understood: the only option is ?synchronous=FULL (the default), EXTRA, "
+        "NORMAL or OFF.",
     ),
     "redis": (
         "queue = 'redis://:verysecret@h'",
@@ -441,7 +442,11 @@ def test_the_console_needs_a_token_unless_only_this_machine_reaches_it(
     assert not problems(tmp_path, f"[console]\nhost = '{host}'\ntoken = 'env:T'")
 
 
-@pytest.mark.parametrize(("url", "path"), [("sqlite:///a/b.db", "a/b.db"), ("sqlite:////a/b.db", "/a/b.db")])
+@pytest.mark.parametrize(("url", "path"), [
+        ("sqlite:///a/b.db", "a/b.db"),
+        ("sqlite:////a/b.db", "/a/b.db"),
+        ("sqlite:///b.db?synchronous=NORMAL", "b.db"),
+    ])
 def test_the_path_of_a_database(url: str, path: str) -> None:
     assert database_path(url) == Path(path)
 

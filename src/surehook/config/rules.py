@@ -15,6 +15,7 @@ from surehook.config.units import duration_text
 from surehook.errors import ConfigurationError, did_you_mean
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_OPTIONS: Final = re.compile("synchronous=(full|extra|normal|off)", re.IGNORECASE)
 _LATER: Final = "is not available in this version"
 
 
@@ -35,9 +36,11 @@ def database_path(url: str) -> Path:
         raise ConfigurationError(
             "a database in memory would lose every event at the end of the process; name a file."
         )
-    if options := re.search(r"[?#].*", rest):
-        raise ConfigurationError(f"options after the path ({options[0]}) are not understood.")
-    return Path(rest[1:])
+    path, mark, options = rest.partition("?")
+    if mark and not _OPTIONS.fullmatch(options):
+        raise ConfigurationError(f"?{options} is not understood: the only option is ?synchronous=FULL (the default), "
+        "EXTRA, NORMAL or OFF.")
+    return Path(path[1:])
 
 
 def check(settings: Settings, sources: Mapping[str, Source], problems: Problems) -> None:

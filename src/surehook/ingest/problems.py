@@ -53,7 +53,7 @@ class Problem:
         phrase = HTTPStatus(status).phrase
         document = {
             "type": f"urn:surehook:problem:{slug}",
-            "title": phrase,
+            "title": slug.replace("-", " ").capitalize(),
             "status": status,
             "detail": detail,
         }

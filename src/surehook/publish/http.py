@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from surehook import __version__
+from surehook.version import __version__
 from surehook.clock import Clock
 from surehook.config import DestinationSettings
 from surehook.errors import ConfigurationError

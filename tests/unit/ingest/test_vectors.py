@@ -23,7 +23,9 @@ def rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-VECTORS = [(path.stem, row) for path in sorted(DATA.glob("*.jsonl")) if path.stem in PACKS for row in rows(path.stem)]
+VECTORS = [
+    (path.stem, row) for path in sorted(DATA.glob("*.jsonl")) if path.stem in PACKS for row in rows(path.stem)
+]
 
 
 def as_request(pack: str, row: dict[str, Any]) -> Request:
@@ -70,7 +72,9 @@ def test_the_vector_gives_its_event(pack: str, row: dict[str, Any]) -> None:
     assert event.dead is (Reason.UNPARSABLE if row["case"] == "doc_hello_world" else None)
 
 
-@pytest.mark.parametrize(("pack", "row"), [v for v in VECTORS if v[1].get("probe")], ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ("pack", "row"), [v for v in VECTORS if v[1].get("probe")], ids=lambda value: str(value)[:20]
+)
 def test_a_body_that_cannot_be_read_is_stored_all_the_same(pack: str, row: dict[str, Any]) -> None:
     verdict = live(pack, row).receive(as_request(pack, row))
     assert isinstance(verdict, Received)

@@ -250,6 +250,7 @@ class SqliteDatabase:
         texts = load_statements(SQLITE)
         self._location = location
         self._turns = turns
+        self.path = location.path
         self._inode = location.path.stat().st_ino
         self.storage = SqliteStorage(turns, texts, guard, budget)
         self.reader = SqliteReader(location, texts)
@@ -296,6 +297,8 @@ async def open_sqlite(url: str, *, transaction_budget: int = 2_000) -> SqliteDat
     location = parse_location(url)
     if location.synchronous not in {"FULL", "EXTRA"}:
         logger.warning("synchronous=%s: a power cut loses acknowledged events", location.synchronous)
+    if not location.path.parent.is_dir():
+        raise Unavailable(f"cannot open {location.path}: the folder {location.path.parent} does not exist; make it first")
     guard = Guard()
 
     def connect_guarded() -> apsw.Connection:

@@ -101,8 +101,6 @@ def connect(location: Location, *, writable: bool) -> apsw.Connection:
 def _open(path: Path, writable: bool) -> apsw.Connection:
     if not writable:
         return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    if not path.parent.is_dir():
-        raise Unavailable(f"cannot open {path}: the folder {path.parent} does not exist; make it first")
     if path.exists():
         return apsw.Connection(str(path))
     before = os.umask(0o077)  # payloads are nobody else's business

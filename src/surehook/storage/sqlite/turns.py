@@ -33,9 +33,9 @@ REST = 0.5
 # The comments keep these texts apart from a handler's "COMMIT" in the statement cache, which the authorizer must see.
 BEGIN = "BEGIN IMMEDIATE /* turn */"
 COMMIT = "COMMIT /* turn */"
-SAVEPOINT = "SAVEPOINT part"
-RELEASE = "RELEASE part"
-UNDO = "ROLLBACK TO part"
+SAVEPOINT = "SAVEPOINT part /* turn */"
+RELEASE = "RELEASE part /* turn */"
+UNDO = "ROLLBACK TO part /* turn */"
 
 
 class Guest(Protocol):

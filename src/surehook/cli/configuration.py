@@ -1,0 +1,110 @@
+"""``surehook config``: whether the configuration can work, and what it says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import click
+
+from surehook import wiring
+from surehook.cli.options import USAGE, global_options, json_option, options_of
+from surehook.cli.output import print_json, print_table
+from surehook.config import Loaded, Settings, examine
+from surehook.config import show as every_setting
+from surehook.errors import ConfigurationError, SurehookError
+from surehook.ingest.packs import build_provider
+from surehook.publish.egress import check_url
+from surehook.secrets import resolve
+
+
+@click.group()
+def config() -> None:
+    """Check the configuration, or show where each value comes from."""
+
+
+@config.command()
+@json_option
+@global_options()
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Read everything as `run` would, secrets and application too, and tell every problem."""
+    options = options_of(ctx)
+    examination = examine(options.config, os.environ, options.overrides())
+    problems = [*examination.problems]
+    if not problems:
+        problems += _problems(examination.loaded.settings)
+    if as_json:
+        print_json({"ok": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            click.echo(f"- {problem}", err=True)
+        click.echo(_verdict(examination.loaded, len(problems)), err=bool(problems))
+    ctx.exit(USAGE if problems else 0)
+
+
+@config.command()
+@json_option
+@global_options()
+@click.pass_context
+def show(ctx: click.Context, as_json: bool) -> None:
+    """Every setting, its value and its source. Secrets are shown as the references they are."""
+    options = options_of(ctx)
+    found = every_setting(options.load())
+    if as_json:
+        print_json([{"place": one.place, "value": one.value, "source": str(one.source)} for one in found])
+        return
+    print_table(
+        ("setting", "value", "source"),
+        [(one.place, _text(one.value), one.source) for one in found],
+        colour=options.colour,
+        empty="",
+    )
+
+
+def _verdict(loaded: Loaded, count: int) -> str:
+    where = f"{loaded.path}: " if loaded.path else "no configuration file, defaults and environment only: "
+    return where + ("no problems." if not count else "a problem." if count == 1 else f"{count} problems.")
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    """What only shows when the parts are built."""
+    for check_one in _checks(settings):
+        try:
+            check_one()
+        except SurehookError as error:
+            yield str(error)
+
+
+def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
+    for name, provider in settings.providers.items():
+        yield lambda name=name, provider=provider: build_provider(
+            name, provider, resolve, settings.server.max_body
+        )
+    for name, destination in settings.destinations.items():
+        yield lambda name=name, destination=destination: check_url(
+            name, destination.url, destination.allow_private
+        )
+        for reference in destination.secrets:
+            yield lambda name=name, reference=reference: _resolve(f"destinations.{name}.secrets", reference)
+    if settings.console.token is not None:
+        yield lambda reference=settings.console.token: _resolve("console.token", reference)
+    if settings.app is not None:
+        yield lambda: wiring.load_app(settings)
+
+
+def _resolve(place: str, reference: str) -> None:
+    try:
+        resolve(reference)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}") from None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "(none)"
+    return (
+        {None: "(none)", True: "true", False: "false"}.get(value, str(value))
+        if value in (None, True, False)
+        else str(value)
+    )

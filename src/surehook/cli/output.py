@@ -1,0 +1,125 @@
+"""What commands print: tables for people, JSON for programs.
+
+rich is imported where something is drawn: it costs more than everything else in most commands.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Any, Final
+
+import click
+import msgspec
+
+from surehook.clock import isoformat
+from surehook.ids import EVENT_PREFIX, typeid
+from surehook.telemetry import printable
+
+#: Width of tables that go into a file or pipe, where nobody wants lines to be wrapped.
+_WIDE: Final = 500
+
+_STYLES: Final = {
+    "DEAD": "red",
+    "RETRYING": "yellow",
+    "PROCESSED": "green",
+    "SENT": "green",
+    "IGNORED": "dim",
+    "DISCARDED": "dim",
+    "failed": "red",
+}
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def public(row: msgspec.Struct, prefix: str = EVENT_PREFIX, *, without: Sequence[str] = ()) -> dict[str, Any]:
+    """A row as programs get it: ids as TypeIDs (``id`` with ``prefix``), times as RFC 3339, other bytes in hex."""
+    return {
+        name: _json_value(name, getattr(row, name), prefix)
+        for name in row.__struct_fields__
+        if name not in without
+    }
+
+
+def moment(at: int | None) -> str:
+    """A time as people read it, in UTC."""
+    return "" if at is None else isoformat(at).replace("T", " ")
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, colour: bool, empty: str
+) -> None:
+    """A table on stdout, or a sentence when there is nothing in it."""
+    from rich import box  # noqa: PLC0415 - see above
+    from rich.table import Table  # noqa: PLC0415 - see above
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    if table.row_count:
+        _print(table, colour=colour)
+    else:
+        click.echo(empty)
+
+
+def print_pairs(pairs: Iterable[tuple[str, object]], *, colour: bool) -> None:
+    """Names and values, one a line; values that are None or empty are left out."""
+    from rich.table import Table  # noqa: PLC0415 - see above
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        if value not in (None, ""):
+            table.add_row(_cell(name, "bold"), _cell(value))
+    _print(table, colour=colour)
+
+
+def print_title(text: str, *, colour: bool) -> None:
+    """The head of a part."""
+    click.secho(f"\n{printable(text)}", bold=colour or None)
+
+
+def print_block(text: str) -> None:
+    """A text of several lines, indented, with nothing in it that a terminal would obey."""
+    for line in text.splitlines():
+        click.echo(f"    {printable(line)}")
+
+
+def with_progress(label: str, total: int, work: Callable[[Callable[[int], None]], Any]) -> Any:
+    """Run ``work`` with a function that takes steps; on a terminal a bar on stderr shows them."""
+    if total < 2 or not sys.stderr.isatty():
+        return work(lambda steps: None)
+    from rich.console import Console  # noqa: PLC0415 - see above
+    from rich.progress import Progress  # noqa: PLC0415 - see above
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(label, total=total)
+        return work(lambda steps: progress.advance(task, steps))
+
+
+def _json_value(name: str, value: Any, prefix: str) -> Any:
+    if isinstance(value, bytes) and name in {"id", "event_id"}:
+        return typeid(EVENT_PREFIX if name == "event_id" else prefix, value)
+    if isinstance(value, int) and (name == "at" or name.endswith(("_at", "_until"))):
+        return isoformat(value)
+    if isinstance(value, msgspec.Struct):
+        return public(value)
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _cell(value: object, style: str = "") -> Any:
+    from rich.text import Text  # noqa: PLC0415 - see above
+
+    text = "" if value is None else str(value.value if isinstance(value, Enum) else value)
+    return Text(printable(text), style or _STYLES.get(text, ""))
+
+
+def _print(what: object, *, colour: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415 - see above
+
+    terminal = sys.stdout.isatty()
+    console = Console(no_color=not colour, width=None if terminal else _WIDE, highlight=False)
+    console.print(what)

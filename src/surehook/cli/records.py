@@ -1,0 +1,70 @@
+"""``surehook rejections`` and ``surehook audit``: requests that were refused, and what people did."""
+
+from __future__ import annotations
+
+import click
+
+from surehook.cli.options import global_options, json_option, limit_option, options_of
+from surehook.cli.output import moment, print_json, print_table, public
+from surehook.cli.session import with_database
+
+
+@click.group()
+def rejections() -> None:
+    """Look at requests that were refused."""
+
+
+@rejections.command("list")
+@limit_option(50)
+@json_option
+@global_options()
+@click.pass_context
+def list_rejections(ctx: click.Context, limit: int, as_json: bool) -> None:
+    """Refused requests, newest first."""
+    options = options_of(ctx)
+    found = with_database(options, lambda database: database.reader.rejections(limit))
+    if as_json:
+        print_json([public(row) for row in found])
+        return
+    print_table(
+        ("at", "provider", "topic", "reason", "detail", "from", "bytes"),
+        [
+            (
+                moment(row.received_at),
+                row.provider,
+                row.topic,
+                row.reason,
+                row.detail,
+                row.remote,
+                row.body_size,
+            )
+            for row in found
+        ],
+        colour=options.colour,
+        empty="No rejections.",
+    )
+
+
+@click.group()
+def audit() -> None:
+    """Look at what people did to events and messages."""
+
+
+@audit.command("list")
+@limit_option(50)
+@json_option
+@global_options()
+@click.pass_context
+def list_audit(ctx: click.Context, limit: int, as_json: bool) -> None:
+    """Entries of the audit trail, newest first."""
+    options = options_of(ctx)
+    found = with_database(options, lambda database: database.reader.audit(limit))
+    if as_json:
+        print_json([public(row) for row in found])
+        return
+    print_table(
+        ("no", "at", "actor", "action", "subject", "reason"),
+        [(row.seq, moment(row.at), row.actor, row.action, row.subject, row.reason) for row in found],
+        colour=options.colour,
+        empty="No entries.",
+    )

@@ -1,0 +1,98 @@
+"""One command's use of the database, and the actions that both events and messages know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import click
+import msgspec
+
+from surehook.cli.options import NOT_FOUND, PARTIAL, Options
+from surehook.cli.output import print_json, with_progress
+from surehook.ids import typeid
+from surehook.model import Action, ActionResult
+from surehook.wiring import Database, open_database
+
+Result = TypeVar("Result")
+
+#: How many rows one transaction of an action moves: others get their turn in between.
+BATCH: Final = 100
+
+
+def with_database(options: Options, work: Callable[[Database], Awaitable[Result]]) -> Result:
+    """Open the configured database, run ``work`` with it, close it."""
+    settings = options.load().settings
+
+    async def run() -> Result:
+        async with open_database(settings) as database:
+            return await work(database)
+
+    return asyncio.run(run())
+
+
+class Verb(msgspec.Struct, frozen=True):
+    """An action on rows: its words, and how to do it."""
+
+    prefix: str
+    done: str
+    #: Why a row was left as it is, given the state it is in.
+    refused: str
+    run: Callable[[Database, Sequence[bytes], Action], Awaitable[list[ActionResult]]]
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What is to be done to which rows, by whom and why."""
+
+    verb: Verb
+    ids: Sequence[bytes]
+    actor: str
+    reason: str
+    as_json: bool
+
+
+def perform(ctx: click.Context, options: Options, order: Order) -> None:
+    """Do it, print what became of each id, and end with the exit code: 3 when no id exists, 4 when some were not done."""
+    ids = list(dict.fromkeys(order.ids))
+
+    async def work(database: Database) -> list[ActionResult]:
+        action = Action(order.actor, order.reason, database.clock.now())
+        results: list[ActionResult] = []
+        for start in range(0, len(ids), BATCH):
+            results += await order.verb.run(database, ids[start : start + BATCH], action)
+            step(len(results) - start)
+        return results
+
+    def run(advance: Callable[[int], None]) -> list[ActionResult]:
+        nonlocal step
+        step = advance
+        return with_database(options, work)
+
+    step: Callable[[int], None]
+    results: list[ActionResult] = with_progress("working", len(ids), run)
+    _report(order, results)
+    ctx.exit(exit_code(results))
+
+
+def exit_code(results: Sequence[ActionResult]) -> int:
+    """0 all done; 3 none of them exists; 1 none was done; 4 some were."""
+    if all(result.done for result in results):
+        return 0
+    if any(result.done for result in results):
+        return PARTIAL
+    return NOT_FOUND if all(result.was is None for result in results) else 1
+
+
+def _report(order: Order, results: Sequence[ActionResult]) -> None:
+    verb = order.verb
+    if order.as_json:
+        print_json([{"id": typeid(verb.prefix, r.id), "done": r.done, "was": r.was} for r in results])
+        return
+    for result in results:
+        name = typeid(verb.prefix, result.id)
+        if result.done:
+            click.echo(f"{name}  {verb.done} (was {result.was})")
+        else:
+            why = "there is none of this id" if result.was is None else f"is {result.was}: {verb.refused}"
+            click.echo(f"{name}  left alone: {why}", err=True)

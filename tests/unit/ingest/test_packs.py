@@ -1,0 +1,317 @@
+"""What every provider does alike, and what each pack reads beyond its vectors."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import pytest
+from tests.unit.ingest.packs_support import NOW, event, provider, received, refusal, request
+
+from surehook.config import MIB, ProviderSettings
+from surehook.errors import ConfigurationError, InvalidRequest
+from surehook.ingest.packs import PACKS, Challenge, Provider, build_provider
+from surehook.model import NewEvent
+from surehook.secrets import Secret
+from surehook.states import Reason
+
+SECRETS = {"standard-webhooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "basic": "user:password"}
+VERIFYING = sorted(set(PACKS) - {"none"})
+
+
+def secret_of(pack: str) -> str:
+    return SECRETS.get(pack, "s3cret")
+
+
+def example(pack: str) -> Provider:
+    """A provider with the pack's own example settings."""
+    settings = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
+    return provider(pack, *([] if pack == "none" else [secret_of(pack)]), **settings)
+
+
+def sent_event(pack: str, body: bytes, **extra: str) -> NewEvent:
+    """The event that a signed delivery of this body gives."""
+    signed = PACKS[pack].sign(secret_of(pack), body, NOW, external_id="e-1", type="thing.done")
+    return event(example(pack), request(body, {**signed, **extra}))
+
+
+@pytest.mark.parametrize("pack", sorted(PACKS))
+def test_a_pack_reads_what_it_signs(pack: str) -> None:
+    known, one = PACKS[pack], example(pack)
+    body = known.sample(external_id="e-1")
+    sent = known.sign(secret_of(pack), body, NOW, external_id="e-1", type=known.sample_type)
+    verdict = received(one, request(body, {**sent, "Cookie": "c", "Proxy-Authorization": "p"}))
+    [found] = verdict.events
+    assert (found.external_id, found.weak, found.type, found.dead) == ("e-1", False, known.sample_type, None)
+    assert not {"cookie", "proxy-authorization", "authorization"} & {name for name, _ in verdict.kept_headers}
+    assert secret_of(pack) not in repr(verdict)
+    assert sent == one.sign(body, NOW, external_id="e-1", type=known.sample_type)
+
+
+@pytest.mark.parametrize("pack", VERIFYING)
+def test_a_pack_refuses_what_is_not_signed(pack: str) -> None:
+    known, one = PACKS[pack], example(pack)
+    body = known.sample()
+    sent = known.sign(secret_of(pack)[:-4] + "QQQQ", body, NOW, external_id="e-1", type="a")
+    assert refusal(one, request(body))
+    assert refusal(one, request(body, sent))
+
+
+def test_a_pack_fits_its_sample_to_the_type() -> None:
+    for pack, known in PACKS.items():
+        if not pack.startswith("shopify"):
+            body = known.sample("thing.done", external_id="e-2")
+            sent = known.sign(secret_of(pack), body, NOW, external_id="e-2", type="thing.done")
+            assert event(example(pack), request(body, sent)).type == "thing.done"
+
+
+def test_what_http_asks_a_provider_for() -> None:
+    settings = ProviderSettings(secrets=("env:A",), response_status=202, response_body="ok")
+    one = build_provider("github", settings, lambda reference: Secret("s", reference), MIB)
+    assert (one.name, one.pack, one.enabled, one.id_is_signed) == ("github", "github", True, False)
+    assert (one.max_body, one.response_status, one.response_body) == (25 * MIB, 202, "ok")
+    assert one.docs_url == PACKS["github"].docs_url
+    assert provider("stripe", "s").max_body == MIB
+    assert provider("github", "s", max_body=10).max_body == 10
+    assert build_provider("github", settings, lambda name: Secret("s", name), 50 * MIB).max_body == 50 * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("stirpe", {}, "there is no pack 'stirpe': set pack. Did you mean 'stripe'?"),
+        ("acme", {"pack": "gihtub"}, "Did you mean 'github'?"),
+        ("none", {}, 'write pack = "none"'),
+        ("stripe", {"secrets": ()}, "none is given: set secrets"),
+        ("stripe", {"header": "X-Sig"}, "pack 'stripe' does not know header"),
+        ("github", {"tolerance": 5}, "pack 'github' does not know tolerance"),
+        ("acme", {"pack": "token", "header": "X-A", "algorithm": "sha1"}, "does not know algorithm"),
+        ("stripe", {"tolerance": 0}, "tolerance = 0 must be from 1 to 86400"),
+        ("stripe", {"response_status": 404}, "response_status = 404 must be from 200 to 299"),
+        ("stripe", {"max_body": 0}, "max_body = 0 must be"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    chosen = ProviderSettings(**{"secrets": ("env:A",), **settings})
+    with pytest.raises(ConfigurationError) as caught:
+        build_provider(name, chosen, lambda reference: Secret("s", reference), MIB)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"providers.{name}: ")
+
+
+MALFORMED = [
+    ("standard-webhooks", "whsec_not base64!"), ("standard-webhooks", "whsec_"), ("standard-webhooks", "whpk_QUJD"),
+    ("standard-webhooks", "whsk_QUJD"), ("standard-webhooks", "whsec_caf\xe9"), ("standard-webhooks", "whsec_A"),
+    ("stripe", "sk_live_abc"), ("basic", "password-alone"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pack", "value"), MALFORMED)
+def test_a_malformed_secret_is_named_and_not_shown(pack: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match="env:S0") as caught:
+        provider(pack, value)
+    hidden = value.partition("_")[2] or value
+    assert hidden == "whsec_" or hidden not in str(caught.value)
+
+
+def test_a_disabled_provider_needs_no_secret_and_takes_nothing() -> None:
+    def missing(reference: str) -> Secret:
+        raise AssertionError(f"{reference} was read")
+
+    settings = ProviderSettings(enabled=False, secrets=("env:GONE",))
+    one = build_provider("stripe", settings, missing, MIB)
+    assert "disabled" in refusal(one, request())
+    with pytest.raises(InvalidRequest, match="disabled"):
+        one.sign(b"{}", NOW, external_id="e", type="a")
+
+
+@pytest.mark.parametrize(
+    ("token", "external_id"),
+    [
+        ("1", "1"), ("1.0", "1.0"), ("1e0", "1e0"), ("-0", "-0"), ('"x"', "x"), ('"\\u00e9"', "é"), ('" x "', " x "),
+        ("12345678901234567890123", "12345678901234567890123"), ("12345678901234567890124", "12345678901234567890124"),
+        ('"K"', "K"), ('"\\u212a"', "\u212a"), ('"e\\u0301"', "e\u0301"), ('"a:b"', "a:b"),
+        ("null", None), ('""', None), ("[1]", None), ('{"a":1}', None), ("true", None),
+    ],
+)  # fmt: skip
+def test_ids_are_taken_as_they_are_written(token: str, external_id: str | None) -> None:
+    body = f'{{"id": {token} ,"type":"a"}}'.encode()
+    weak = hashlib.sha256(body).hexdigest()
+    for found in (sent_event("stripe", body), event(example("none"), request(body))):
+        assert (found.external_id, found.weak) == (external_id or weak, external_id is None)
+        assert (found.dead, found.type) == (None, "a")
+
+
+@pytest.mark.parametrize("text", ["x" * 256, "é" * 128, "a\\u0000b", "sha256:" + "0" * 64, "x" * 100_000])
+def test_an_id_that_cannot_be_kept_becomes_its_digest(text: str) -> None:
+    body = f'{{"id":"{text}","type":"a"}}'.encode()
+    plain = msgspec.json.decode(body)["id"].encode()
+    found = sent_event("stripe", body)
+    assert found.external_id == "sha256:" + hashlib.sha256(plain).hexdigest()
+    assert not found.weak
+
+
+def test_an_id_of_255_bytes_is_kept() -> None:
+    assert sent_event("stripe", b'{"id":"' + b"x" * 255 + b'"}').external_id == "x" * 255
+
+
+AMBIGUOUS = [
+    b'{"id":"a","id":"b"}', b'{"id":"a","id":"a"}', b'{"id":"a","\\u0069d":"b"}', b'{"\\u0069\\u0064":"a","id":"b"}',
+    b'{"id":"a","x":{"id":"b"},"id" :null}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", AMBIGUOUS)
+def test_a_repeated_id_is_ambiguous_and_dead(body: bytes) -> None:
+    for found in (sent_event("stripe", body), event(example("none"), request(body))):
+        assert (found.dead, found.weak) == (Reason.UNPARSABLE, True)
+        assert found.error is not None
+        assert "/id more than once" in found.error
+    slack = sent_event("slack", body.replace(b'"id"', b'"event_id"').replace(b"\\u0069d", b"event_\\u0069d"))
+    assert slack.dead is Reason.UNPARSABLE or b"\\u0064" in body
+
+
+def test_a_repeated_key_elsewhere_is_none_of_our_business() -> None:
+    body = b'{"id":"a","data":{"object":{"id":"b","id":"c"}},"list":[{"id":1},{"id":2}],"x":"\\"id\\"","y":1,"y":2}'
+    found = sent_event("stripe", body)
+    assert (found.external_id, found.dead) == ("a", None)
+
+
+def test_a_repeated_key_on_the_way_to_the_id_is_ambiguous() -> None:
+    one = provider("none", id="body:/data/id")
+    assert event(one, request(b'{"data":{"id":"a"},"data":{"id":"b"}}')).dead is Reason.UNPARSABLE
+    assert event(one, request(b'{"data":{"id":"a"},"id":"b","other":{"id":1}}')).external_id == "a"
+
+
+UNREADABLE = [
+    b"", b"{", b"[1", b'"x', b"{}x", b'{"id":NaN}', b'{"a":Infinity}', b"\xef\xbb\xbf{}", b'{"x":"\xff"}',
+    b'{"x":"\xed\xa0\x80"}', b'{"id":"\\ud800"}', "{}".encode("utf-16"), b"[" * 100_000, b'{"a":' * 100_000,
+    b"\0", b"<xml/>", b'{"id":01}', b'{"a":"\xc0\x80"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", UNREADABLE, ids=lambda body: repr(body[:20]))
+@pytest.mark.parametrize("pack", sorted(PACKS))
+def test_an_authentic_body_that_cannot_be_read_is_stored_dead(pack: str, body: bytes) -> None:
+    found = sent_event(pack, body)
+    assert found.dead is Reason.UNPARSABLE
+    assert found.error is not None
+    assert found.error.startswith("the body cannot be read: ")
+    if PACKS[pack].id_is_signed and pack != "standard-webhooks":
+        assert (found.external_id, found.weak) == (hashlib.sha256(body).hexdigest(), True)
+    else:
+        assert (found.external_id, found.weak) == ("e-1", False)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'"text"', b"7", b"null"])
+def test_json_of_another_shape_is_dead_where_the_sender_sends_objects(body: bytes) -> None:
+    for pack in ("stripe", "github", "shopify", "slack"):
+        assert sent_event(pack, body).dead is Reason.UNPARSABLE
+    found = sent_event("standard-webhooks", body)
+    assert (found.dead, found.external_id) == (None, "e-1")
+
+
+@pytest.mark.parametrize("data", [b'"x"', b"[]", b"null", b'{"object":7}', b'{"object":{"id":[]}}'])
+def test_a_part_of_another_shape_costs_only_that_part(data: bytes) -> None:
+    found = sent_event("stripe", b'{"id":"evt_1","type":"a","data":' + data + b"}")
+    assert (found.external_id, found.subject, found.dead) == ("evt_1", None, None)
+
+
+def test_a_thin_stripe_event_is_read_too() -> None:
+    body = (
+        b'{"id":"evt_test_1","object":"v2.core.event","type":"v1.billing.meter.error_report_triggered",'
+        b'"created":"2026-09-21T14:13:20.123Z","related_object":{"id":"mtr_1","type":"billing.meter"}}'
+    )
+    found = sent_event("stripe", body)
+    assert (found.external_id, found.subject, found.occurred_at) == ("evt_test_1", "mtr_1", NOW + 123)
+
+
+def test_github_reads_headers_and_body() -> None:
+    found = sent_event(
+        "github", b'{"zen":"Keep it logically awesome.","repository":{"full_name":"octo/repo"}}'
+    )
+    assert (found.type, found.subject) == ("thing", "octo/repo")
+    assert found.dead is None
+
+
+def test_github_forms_hold_the_json_in_a_field() -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+    found = sent_event("github", b"payload=%7B%22action%22%3A%22opened%22%7D", **kind)
+    assert (found.type, found.dead) == ("thing.opened", None)
+    for body in (
+        b"",
+        b"x=1",
+        b"payload=%FF",
+        b"payload={}&payload={}",
+        b"payload=",
+        b"&".join([b"a=1"] * 2000),
+    ):
+        found = sent_event("github", body, **kind)
+        assert (found.external_id, found.type, found.dead) == ("e-1", "thing", Reason.UNPARSABLE)
+
+
+def test_without_its_headers_a_shopify_event_is_weak() -> None:
+    one = provider("shopify", "s3cret")
+    sent = PACKS["shopify"].sign("s3cret", b"{}", NOW, external_id="e-1", type="orders/create")
+    found = event(
+        one, request(b"{}", {"x-shopify-hmac-sha256": sent["x-shopify-hmac-sha256"]}, topic="orders")
+    )
+    assert (found.external_id, found.weak, found.type) == (hashlib.sha256(b"{}").hexdigest(), True, "orders")
+
+
+def test_shopify_families_are_not_mixed_up() -> None:
+    sent = PACKS["shopify"].sign("s3cret", b"{}", NOW, external_id="e-1", type="orders/create")
+    assert refusal(provider("shopify-events", "s3cret"), request(b"{}", sent))
+
+
+def test_slack_interactions_say_their_type_in_their_payload() -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    assert (
+        sent_event("slack", b"payload=%7B%22type%22%3A%22block_actions%22%7D", **kind).type == "block_actions"
+    )
+    assert sent_event("slack", b"command=%2Fweather&text=", **kind).type == "/weather"
+    assert sent_event("slack", b"payload=%7B", **kind).dead is Reason.UNPARSABLE
+    assert sent_event("slack", b'{"type":"app_rate_limited"}').type == "app_rate_limited"
+
+
+def test_a_slack_challenge_without_a_text_is_an_event_like_others() -> None:
+    for body in (b'{"type":"url_verification"}', b'{"type":"url_verification","challenge":{}}'):
+        assert sent_event("slack", body).type == "url_verification"
+    sent = PACKS["slack"].sign(
+        "s3cret", b'{"type":"url_verification","challenge":"<b>"}', NOW, external_id="", type=""
+    )
+    verdict = example("slack").receive(request(b'{"type":"url_verification","challenge":"<b>"}', sent))
+    assert verdict == Challenge(200, b"<b>", "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a\0b", "a\ufffdb"),
+        ("a\ud800b", "a?b"),
+        ("x" * 255, "x" * 255),
+        ("x" * 256, "x" * 254 + "…"),
+        ("a\nb", "a\nb"),
+    ],
+)
+def test_a_type_is_text_that_every_database_takes(text: str, kept: str) -> None:
+    one = provider("none", type="header:X-Type", subject="header:X-Type")
+    found = event(one, request(b"", {"X-Type": text}))
+    assert (found.type, found.subject) == (kept, kept)
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("1790000000", NOW), ("1790000000.25", NOW + 250), ("1790000000123", NOW + 123), ("0", 0),
+        ("2026-09-21T14:13:20Z", NOW), ("2026-09-21T16:13:20+02:00", NOW), ("2026-09-21T14:13:20", NOW),
+        ("2026-09-21T14:13:20.1234567Z", NOW + 123), ("nan", None), ("1e9", None), ("-1", None), ("9999-99-99", None),
+        ("0001-01-01T00:00:00+23:59", -62135683140000), ("9" * 4000, None), ("", None), ("soon", None),
+    ],
+)  # fmt: skip
+def test_times_are_read_in_the_forms_that_senders_use(written: str, moment: int | None) -> None:
+    assert (
+        event(provider("none", occurred_at="header:X-At"), request(b"", {"X-At": written})).occurred_at
+        == moment
+    )

@@ -1,0 +1,131 @@
+"""Whatever arrives: nothing raises, nothing forged is accepted, and what is accepted can be stored."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.ingest.packs_support import NOW, provider, received, request
+
+from surehook.ingest.packs import PACKS, Challenge, Provider, Received, Refused
+from surehook.model import Headers, NewEvent
+
+#: Of 256 bits that no strategy can guess.
+SECRET = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
+PASSWORD = f"user:{SECRET}"
+PUBLIC = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+HEX = "0123456789abcdef" * 4
+
+
+def build(pack: str) -> Provider:
+    """A provider that reads everything it can."""
+    example = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
+    secrets = {"none": [], "basic": [PASSWORD], "standard-webhooks": [SECRET, PUBLIC]}.get(pack, [SECRET])
+    return provider(pack, *secrets, **example)
+
+
+PROVIDERS = {pack: build(pack) for pack in PACKS}
+VERIFYING = sorted(set(PACKS) - {"none"})
+
+
+def signed(pack: str, body: bytes, type: str = "a.b") -> dict[str, str]:
+    """The headers of an authentic delivery."""
+    secret = PASSWORD if pack == "basic" else SECRET
+    return PACKS[pack].sign(secret, body, NOW, external_id="e-1", type=type)
+
+
+UNSIGNED = {
+    "idempotency-key",
+    "x-shopify-triggered-at",
+    "shopify-triggered-at",
+    "shopify-resource-id",
+    "x-other",
+}
+NAMES = sorted(UNSIGNED | {name for pack in PACKS for name in signed(pack, b"")})
+
+latin = st.text(st.characters(max_codepoint=255), max_size=80)
+looks_signed = st.sampled_from(
+    [f"t={NOW // 1000},v1={HEX}", f"sha256={HEX}", f"v0={HEX}", HEX, "v1," + base64.b64encode(bytes(32)).decode(),
+     "v1a," + base64.b64encode(bytes(64)).decode(), "v1a,AAAA", str(NOW // 1000), "Basic dXNlcjpw", "Basic !", "v1," * 3000,
+     f"t={NOW // 1000}" + f",v1={HEX}" * 1000, "msg_1", "application/json", "application/x-www-form-urlencoded", "",
+     "\ud800", "\0", "\u2028"]
+)  # fmt: skip
+hostile_headers = st.lists(st.tuples(st.sampled_from(NAMES), latin | looks_signed), max_size=12).map(tuple)
+
+leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+json_like = st.recursive(
+    leaf,
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["id", "type", "event", "data", "object", "created", "challenge", "payload"]), inner),
+    max_leaves=12,
+)  # fmt: skip
+pieces = st.sampled_from(
+    [b"{", b"}", b"[", b"]", b":", b",", b'"id"', b'"type"', b'"url_verification"', b'"\\u0000"', b'"\\ud800"', b"\xff",
+     b"NaN", b"1e999", b"9" * 5000, b"[" * 3000, b"-", b'"event_id"', b'"challenge"', b"payload=", b"%FF", b"&", b" "]
+)  # fmt: skip
+bodies = (
+    st.binary(max_size=200) | st.lists(pieces, max_size=12).map(b"".join) | json_like.map(msgspec.json.encode)
+)
+
+
+def assert_storable(event: NewEvent) -> None:
+    """UTF-8 text without NUL, of a length that an index takes."""
+    for text in (event.external_id, event.type, event.subject or "", event.error or ""):
+        assert "\0" not in text
+        assert text.encode("utf-8").decode() == text
+    assert 0 < len(event.external_id.encode()) <= 255
+    assert 0 < len(event.type) <= 255
+
+
+@pytest.mark.parametrize("pack", VERIFYING)
+@settings(max_examples=150, deadline=None)
+@given(headers=hostile_headers, body=bodies, topic=st.text(max_size=5))
+def test_nothing_forged_is_accepted(pack: str, headers: Headers, body: bytes, topic: str) -> None:
+    assert isinstance(PROVIDERS[pack].receive(request(body, headers, topic=topic)), Refused)
+
+
+@pytest.mark.parametrize("pack", sorted(PACKS))
+@settings(max_examples=150, deadline=None)
+@given(body=bodies, extra=hostile_headers)
+def test_whatever_is_authentic_is_stored(pack: str, body: bytes, extra: Headers) -> None:
+    sent = signed(pack, body)
+    beside = {name: value for name, value in extra if name not in sent or name == "content-type"}
+    verdict = PROVIDERS[pack].receive(request(body, {**sent, **beside}))
+    assert isinstance(verdict, Received | Challenge)
+    for event in verdict.events if isinstance(verdict, Received) else ():
+        assert_storable(event)
+
+
+@settings(max_examples=100, deadline=None)
+@given(headers=hostile_headers, body=bodies)
+def test_an_open_provider_never_fails_either(headers: Headers, body: bytes) -> None:
+    verdict = PROVIDERS["none"].receive(request(body, headers))
+    if isinstance(verdict, Received):
+        assert_storable(verdict.events[0])
+    else:
+        assert isinstance(verdict, Refused)
+        assert "repeated" in verdict.detail
+
+
+@pytest.mark.parametrize("pack", VERIFYING)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_one_changed_bit_is_enough(pack: str, data: st.DataObject) -> None:
+    """Of the body where it is signed, else of the credentials."""
+    body = PACKS[pack].sample()
+    sent = signed(pack, body)
+    assert received(PROVIDERS[pack], request(body, sent))
+    position = data.draw(st.integers(0, len(body) * 8 - 1))
+    if pack in ("token", "basic"):
+        name = "authorization" if pack == "basic" else "x-webhook-token"
+        raw = bytearray(sent[name], "latin-1")
+        raw[-1 - position // 8 % 20] ^= 1 << position % 7
+        sent = {**sent, name: raw.decode("latin-1")}
+    else:
+        changed = bytearray(body)
+        changed[position // 8] ^= 1 << position % 8
+        body = bytes(changed)
+    assert isinstance(PROVIDERS[pack].receive(request(body, sent)), Refused)
