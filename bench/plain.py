@@ -1,7 +1,7 @@
 """The floor of processing: a loop over apsw that leaves the same rows behind, and nothing else of Surehook's work.
 
 It claims nothing, renews no lease, times nothing out, isolates no failure and can be run by one process only. Run as
-``python -m bench.plain --database FILE --batch N [--with-tx]`` over a database of received events.
+``python -m bench.plain FILE --batch N --limit M [--with-tx]`` over a database of received events.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ class Loop:
         self._connection.execute(COMPLETE, {"id": id, "at": now})
 
 
-def measure(path: Path, batch: int, *, with_tx: bool) -> dict[str, float]:
-    """Process everything that was received, ``batch`` events a transaction."""
+def measure(path: Path, batch: int, limit: int, *, with_tx: bool) -> dict[str, float]:
+    """Process ``limit`` of the events that were received, ``batch`` a transaction."""
+    cpu, began = cpu_seconds(os.getpid()), time.perf_counter()
     connection = apsw.Connection(str(path))
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(TABLE)
     loop, count = Loop(connection, with_tx=with_tx), 0
-    cpu, began = cpu_seconds(os.getpid()), time.perf_counter()
-    while done := loop.process(batch):
+    while count < limit and (done := loop.process(min(batch, limit - count))):
         count += done
     seconds = time.perf_counter() - began
     return {"rate": count / seconds, "cpu_us": (cpu_seconds(os.getpid()) - cpu) / count * 1e6}
@@ -83,11 +83,13 @@ def measure(path: Path, batch: int, *, with_tx: bool) -> dict[str, float]:
 def main() -> None:
     """Prints the measurements as one line of JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--database", type=Path, required=True)
+    parser.add_argument("file", type=Path)
     parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--limit", type=int, required=True)
     parser.add_argument("--with-tx", action="store_true")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.database, arguments.batch, with_tx=arguments.with_tx)))
+    measured = measure(arguments.file, arguments.batch, arguments.limit, with_tx=arguments.with_tx)
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -124,6 +124,6 @@ def machine() -> dict[str, object]:
     }
 
 
-def write(comparisons: Sequence[Comparison], *, quick: bool) -> None:
-    """Keep it beside this file; git ignores it."""
-    RESULTS.write_text(json.dumps(as_json(comparisons, quick=quick), indent=1) + "\n", encoding="utf-8")
+def write(comparisons: Sequence[Comparison], path: Path, *, quick: bool) -> None:
+    """Keep everything in a file; git ignores the usual one."""
+    path.write_text(json.dumps(as_json(comparisons, quick=quick), indent=1) + "\n", encoding="utf-8")

@@ -114,8 +114,12 @@ def _publish(messages: MessageBuffer | None, destination: str, **message: Any) -
 
 
 def parse_body(body: bytes, content_type: str) -> Any:
-    """JSON, or the fields of a form; a form with the single field ``payload`` (GitHub, Slack) is the JSON in it."""
-    if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+    """JSON, or the fields of a form; a form with the single field ``payload`` (GitHub, Slack) is the JSON in it.
+
+    What begins like a JSON object or array is JSON whatever its content type says: many senders never set one.
+    """
+    form = content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
+    if form and body.lstrip()[:1] not in (b"{", b"["):
         fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
         return _parse_json(fields["payload"].encode()) if fields.keys() == {"payload"} else fields
     return _parse_json(body)

@@ -33,8 +33,10 @@ from surehook.ingest.server import Server
 from surehook.ops.sweep import Sweep
 from surehook.outbox import Outbox
 from surehook.publish.http import HttpTransport
+from surehook.publish.lane import Route, Timing
 from surehook.publish.publisher import Publisher
 from surehook.queue.database import DatabaseQueue
+from surehook.retry import RetryPolicy
 from surehook.secrets import resolve
 from surehook.service import Duty, Service
 from surehook.storage import Reader, Storage
@@ -45,6 +47,9 @@ from surehook.work.worker import Tools, Worker
 logger = logging.getLogger(__name__)
 
 Role = Literal["ingest", "worker", "publisher", "console"]
+#: How often the database's clock is read to find the reading with the least delay.
+_READINGS: Final = 4
+
 ROLES: Final[tuple[Role, ...]] = ("ingest", "worker", "publisher", "console")
 
 
@@ -120,12 +125,21 @@ def build_providers(settings: Settings) -> Mapping[str, Provider]:
     }
 
 
-def build_transports(settings: Settings, clock: Clock) -> Mapping[str, HttpTransport]:
-    """The ways out. Raises ConfigurationError for what cannot work."""
-    return {
-        name: HttpTransport(name, each, [resolve(secret) for secret in each.secrets], clock)
+def build_routes(settings: Settings, clock: Clock) -> list[Route]:
+    """The configured destinations with their transports. Raises ConfigurationError for what cannot work."""
+    return [
+        Route(
+            name,
+            HttpTransport(name, each, [resolve(secret) for secret in each.secrets], clock),
+            RetryPolicy(each.retries),
+            each.concurrency,
+        )
         for name, each in settings.destinations.items()
-    }
+    ]
+
+
+def _process_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 async def _open(settings: Settings) -> SqliteDatabase:
@@ -133,10 +147,17 @@ async def _open(settings: Settings) -> SqliteDatabase:
 
 
 async def _clock_of(database: SqliteDatabase) -> Clock:
-    """This machine's clock, set by the database's."""
+    """This machine's clock, set by the database's: the best of a few readings, as NTP does it (RFC 5905, section 8)."""
     clock = SystemClock()
-    clock.offset = await database.reader.database_time() - clock.now()
-    return clock
+    readings = []
+    for _ in range(_READINGS):
+        before = clock.now()
+        there = await database.reader.database_time()
+        after = clock.now()
+        readings.append((after - before, there - (before + after) // 2))
+    delay, offset = min(readings)
+    # a distance within the delay of the reading is none that was measured
+    return SystemClock(offset if abs(offset) > delay else 0)
 
 
 class Node:
@@ -231,8 +252,13 @@ class Node:
         )
 
     def _start_publisher(self, database: SqliteDatabase, clock: Clock) -> None:
+        handlers = self._settings.handlers
         self._publisher = Publisher(
-            database.storage, build_transports(self._settings, clock), self._settings.destinations, clock
+            database.storage,
+            build_routes(self._settings, clock),
+            clock,
+            worker=_process_name(),
+            timing=Timing(handlers.lease, handlers.heartbeat, handlers.poll),
         )
         self._publisher.start()
 
@@ -246,7 +272,7 @@ class Node:
             forwards=self._settings.forward,
             clock=clock,
             settings=self._settings.handlers,
-            name=f"{socket.gethostname()}:{os.getpid()}",
+            name=_process_name(),
             published=self._published,
         )
         self._worker = Worker(tools)
@@ -255,8 +281,7 @@ class Node:
 
     def _published(self, destinations: frozenset[str]) -> None:
         if self._publisher is not None:
-            for destination in destinations:
-                self._publisher.wake(destination)
+            self._publisher.wake(destinations)
 
     def _start_ingest(self, database: SqliteDatabase, queue: DatabaseQueue, clock: Clock) -> None:
         server = self._settings.server
@@ -269,11 +294,15 @@ class Node:
     async def _listen(self) -> None:
         settings = self._settings
         if self.ingest is not None:
-            self._servers.append(Server(self.ingest, settings.server.host, settings.server.port, settings.server))
+            self._servers.append(
+                Server(self.ingest, settings.server.host, settings.server.port, settings.server)
+            )
         if "console" in self._roles:
             console = settings.console
             health = HealthApp(self._readiness, details=True)
-            self._servers.append(Server(health, console.host, console.port, settings.server, section="console"))
+            self._servers.append(
+                Server(health, console.host, console.port, settings.server, section="console")
+            )
         for server in self._servers:
             await server.start()
 
@@ -289,11 +318,19 @@ class Node:
         async def disk() -> str | None:
             free = shutil.disk_usage(database.path.parent).free
             wanted = self._settings.server.min_free_disk
-            return None if free >= wanted else f"{free} bytes are free on the database's disk, {wanted} are needed"
+            return (
+                None
+                if free >= wanted
+                else f"{free} bytes are free on the database's disk, {wanted} are needed"
+            )
 
         async def handlers() -> str | None:
             hanging = self._worker.threads.abandoned if self._worker is not None else 0
-            return None if hanging < HANGING else f"{hanging} threads hang in handlers that have timed out: restart"
+            return (
+                None
+                if hanging < HANGING
+                else f"{hanging} threads hang in handlers that have timed out: restart"
+            )
 
         return {"write": write_path, "schema": schema, "disk": disk, "handlers": handlers}
 
@@ -310,7 +347,9 @@ class MountedNode:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._node.ingest is None:
-            raise RuntimeError("surehook was not started: enter running() in the lifespan of the application around it")
+            raise RuntimeError(
+                "surehook was not started: enter running() in the lifespan of the application around it"
+            )
         await self._node.ingest(scope, receive, send)
 
 
@@ -319,7 +358,9 @@ def warn_of_unknown(settings: Settings, registry: Registry) -> None:
     for handler in registry.handlers:
         if handler.provider != "*" and handler.provider not in settings.providers:
             hint = did_you_mean(handler.provider, settings.providers)
-            logger.warning("%s is for the provider %r, which is not configured. %s", handler.name, handler.provider, hint)
+            logger.warning(
+                "%s is for the provider %r, which is not configured. %s", handler.name, handler.provider, hint
+            )
 
 
 def run(settings: Settings, roles: Collection[str], *, migrate: bool = True) -> int:

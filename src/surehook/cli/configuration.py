@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import click
 
@@ -78,19 +79,14 @@ def _problems(settings: Settings) -> Iterator[str]:
 
 def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
     for name, provider in settings.providers.items():
-        yield lambda name=name, provider=provider: build_provider(
-            name, provider, resolve, settings.server.max_body
-        )
+        yield partial(build_provider, name, provider, resolve, settings.server.max_body)
     for name, destination in settings.destinations.items():
-        yield lambda name=name, destination=destination: check_url(
-            name, destination.url, destination.allow_private
-        )
+        yield partial(check_url, name, destination.url, destination.allow_private)
         for reference in destination.secrets:
-            yield lambda name=name, reference=reference: _resolve(f"destinations.{name}.secrets", reference)
+            yield partial(_resolve, f"destinations.{name}.secrets", reference)
     if settings.console.token is not None:
-        yield lambda reference=settings.console.token: _resolve("console.token", reference)
-    if settings.app is not None:
-        yield lambda: wiring.load_app(settings)
+        yield partial(_resolve, "console.token", settings.console.token)
+    yield partial(wiring.load_app, settings)
 
 
 def _resolve(place: str, reference: str) -> None:
@@ -101,10 +97,8 @@ def _resolve(place: str, reference: str) -> None:
 
 
 def _text(value: object) -> str:
+    if value is None or value == []:
+        return "(none)"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "(none)"
-    return (
-        {None: "(none)", True: "true", False: "false"}.get(value, str(value))
-        if value in (None, True, False)
-        else str(value)
-    )
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -23,7 +23,7 @@ from surehook.errors import NotFound
 from surehook.ids import EVENT_PREFIX, EventId, typeid
 from surehook.model import Action, ActionResult, Counts, EventRow, FailureRow, MessageRow, Payload, RowFilter
 from surehook.states import EventState
-from surehook.wiring import Database
+from surehook.wiring import OpenedDatabase
 
 EVENT_ID: Final = TypeId(EVENT_PREFIX)
 
@@ -54,7 +54,7 @@ def events() -> None:
 @json_option
 @global_options()
 @click.pass_context
-def list_events(ctx: click.Context, as_json: bool, **wanted: Any) -> None:
+def list_events(ctx: click.Context, /, as_json: bool, **wanted: Any) -> None:
     """Events, newest first."""
     options = options_of(ctx)
     found, counts = with_database(options, lambda database: _page(database, RowFilter(**wanted)))
@@ -91,7 +91,7 @@ def show(ctx: click.Context, event_id: EventId, raw: bool, as_json: bool) -> Non
 @json_option
 @global_options()
 @click.pass_context
-def replay(ctx: click.Context, **order: Any) -> None:
+def replay(ctx: click.Context, /, **order: Any) -> None:
     """Run finished or dead events again."""
     perform(ctx, options_of(ctx), Order(_REPLAY, **order))
 
@@ -102,16 +102,16 @@ def replay(ctx: click.Context, **order: Any) -> None:
 @json_option
 @global_options()
 @click.pass_context
-def discard(ctx: click.Context, **order: Any) -> None:
+def discard(ctx: click.Context, /, **order: Any) -> None:
     """Give up on dead events for good; a replay can still bring them back."""
     perform(ctx, options_of(ctx), Order(_DISCARD, **order))
 
 
-async def _page(database: Database, wanted: RowFilter) -> tuple[list[EventRow], Counts]:
+async def _page(database: OpenedDatabase, wanted: RowFilter) -> tuple[list[EventRow], Counts]:
     return await database.reader.events(wanted), await database.reader.counts()
 
 
-async def _story(database: Database, id: EventId) -> Story:
+async def _story(database: OpenedDatabase, id: EventId) -> Story:
     reader = database.reader
     event = await reader.event(id)
     if event is None:
@@ -174,11 +174,11 @@ def _facts(event: EventRow) -> list[tuple[str, object]]:
     ]
 
 
-async def _replay(database: Database, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
+async def _replay(database: OpenedDatabase, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
     return await database.storage.replay_events([EventId(id) for id in ids], action)
 
 
-async def _discard(database: Database, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
+async def _discard(database: OpenedDatabase, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
     return await database.storage.discard_events([EventId(id) for id in ids], action)
 
 

@@ -24,7 +24,7 @@ from surehook.errors import NotFound
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, MessageId, typeid
 from surehook.model import Action, ActionResult, Counts, FailureRow, MessageRow, RowFilter
 from surehook.states import MessageState
-from surehook.wiring import Database
+from surehook.wiring import OpenedDatabase
 
 MESSAGE_ID: Final = TypeId(MESSAGE_PREFIX)
 
@@ -54,7 +54,7 @@ def messages() -> None:
 @json_option
 @global_options()
 @click.pass_context
-def list_messages(ctx: click.Context, as_json: bool, **wanted: Any) -> None:
+def list_messages(ctx: click.Context, /, as_json: bool, **wanted: Any) -> None:
     """Messages, newest first."""
     options = options_of(ctx)
     found, counts = with_database(options, lambda database: _page(database, RowFilter(**wanted)))
@@ -94,7 +94,7 @@ def show(ctx: click.Context, message_id: MessageId, raw: bool, as_json: bool) ->
 @json_option
 @global_options()
 @click.pass_context
-def replay(ctx: click.Context, **order: Any) -> None:
+def replay(ctx: click.Context, /, **order: Any) -> None:
     """Send sent, dead or discarded messages again, under the same message id."""
     perform(ctx, options_of(ctx), Order(_REPLAY, **order))
 
@@ -105,16 +105,16 @@ def replay(ctx: click.Context, **order: Any) -> None:
 @json_option
 @global_options()
 @click.pass_context
-def discard(ctx: click.Context, **order: Any) -> None:
+def discard(ctx: click.Context, /, **order: Any) -> None:
     """Give up on dead messages for good; a replay can still bring them back."""
     perform(ctx, options_of(ctx), Order(_DISCARD, **order))
 
 
-async def _page(database: Database, wanted: RowFilter) -> tuple[list[MessageRow], Counts]:
+async def _page(database: OpenedDatabase, wanted: RowFilter) -> tuple[list[MessageRow], Counts]:
     return await database.reader.messages(wanted), await database.reader.counts()
 
 
-async def _story(database: Database, id: MessageId) -> Story:
+async def _story(database: OpenedDatabase, id: MessageId) -> Story:
     message = await database.reader.message(id)
     if message is None:
         raise NotFound(f"there is no message {typeid(MESSAGE_PREFIX, id)} in this database.")
@@ -150,11 +150,11 @@ def _facts(message: MessageRow) -> list[tuple[str, object]]:
     ]
 
 
-async def _replay(database: Database, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
+async def _replay(database: OpenedDatabase, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
     return await database.storage.replay_messages([MessageId(id) for id in ids], action)
 
 
-async def _discard(database: Database, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
+async def _discard(database: OpenedDatabase, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
     return await database.storage.discard_messages([MessageId(id) for id in ids], action)
 
 

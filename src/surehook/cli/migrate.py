@@ -8,8 +8,8 @@ import click
 
 from surehook import wiring
 from surehook.cli.options import global_options, json_option, options_of
-from surehook.cli.output import moment, print_json, print_table
-from surehook.clock import isoformat
+from surehook.cli.output import moment, print_json, print_table, public
+from surehook.cli.session import require_database
 
 
 @click.group()
@@ -24,18 +24,15 @@ def migrate() -> None:
 def status(ctx: click.Context, as_json: bool) -> None:
     """Every migration and when it was applied."""
     options = options_of(ctx)
-    found = asyncio.run(wiring.migration_status(options.load().settings))
+    settings = options.load().settings
+    require_database(settings)
+    found = asyncio.run(wiring.migration_status(settings))
     if as_json:
-        print_json(
-            [
-                {"version": version, "name": name, "applied_at": None if at is None else isoformat(at)}
-                for version, name, at in found
-            ]
-        )
+        print_json([public(one) for one in found])
         return
     print_table(
         ("version", "name", "applied"),
-        [(version, name, moment(at) or "not yet") for version, name, at in found],
+        [(one.version, one.name, moment(one.applied_at) or "not yet") for one in found],
         colour=options.colour,
         empty="No migrations.",
     )

@@ -107,7 +107,7 @@ def limit_option(default: int) -> Callable[[Command], Command]:
     )
 
 
-class TypeId(click.ParamType):
+class TypeId(click.ParamType[bytes]):
     """An id such as ``evt_01k...``, as its 16 bytes."""
 
     name = "id"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -16,6 +16,8 @@ import msgspec
 from surehook.clock import isoformat
 from surehook.ids import EVENT_PREFIX, typeid
 from surehook.telemetry import printable
+
+Result = TypeVar("Result")
 
 #: Width of tables that go into a file or pipe, where nobody wants lines to be wrapped.
 _WIDE: Final = 500
@@ -88,7 +90,7 @@ def print_block(text: str) -> None:
         click.echo(f"    {printable(line)}")
 
 
-def with_progress(label: str, total: int, work: Callable[[Callable[[int], None]], Any]) -> Any:
+def with_progress(label: str, total: int, work: Callable[[Callable[[int], None]], Result]) -> Result:
     """Run ``work`` with a function that takes steps; on a terminal a bar on stderr shows them."""
     if total < 2 or not sys.stderr.isatty():
         return work(lambda steps: None)

@@ -11,9 +11,11 @@ import msgspec
 
 from surehook.cli.options import NOT_FOUND, PARTIAL, Options
 from surehook.cli.output import print_json, with_progress
+from surehook.config import Settings, database_path
+from surehook.errors import Unavailable
 from surehook.ids import typeid
 from surehook.model import Action, ActionResult
-from surehook.wiring import Database, open_database
+from surehook.wiring import OpenedDatabase, open_database
 
 Result = TypeVar("Result")
 
@@ -21,15 +23,26 @@ Result = TypeVar("Result")
 BATCH: Final = 100
 
 
-def with_database(options: Options, work: Callable[[Database], Awaitable[Result]]) -> Result:
-    """Open the configured database, run ``work`` with it, close it."""
+def with_database(options: Options, work: Callable[[OpenedDatabase], Awaitable[Result]]) -> Result:
+    """Open the configured database, run ``work`` with it, close it. Raises Unavailable when there is none yet."""
     settings = options.load().settings
+    require_database(settings)
 
     async def run() -> Result:
         async with open_database(settings) as database:
             return await work(database)
 
     return asyncio.run(run())
+
+
+def require_database(settings: Settings) -> None:
+    """Raise Unavailable when there is no database: opening would make an empty one, maybe in the wrong folder."""
+    path = database_path(settings.database)
+    if not path.exists():
+        raise Unavailable(
+            f"there is no database {path.absolute()}. `surehook run` and `surehook migrate up` make it; "
+            "--config or --database name another."
+        )
 
 
 class Verb(msgspec.Struct, frozen=True):
@@ -39,7 +52,7 @@ class Verb(msgspec.Struct, frozen=True):
     done: str
     #: Why a row was left as it is, given the state it is in.
     refused: str
-    run: Callable[[Database, Sequence[bytes], Action], Awaitable[list[ActionResult]]]
+    run: Callable[[OpenedDatabase, Sequence[bytes], Action], Awaitable[list[ActionResult]]]
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -53,26 +66,27 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def perform(ctx: click.Context, options: Options, order: Order) -> None:
-    """Do it, print what became of each id, and end with the exit code: 3 when no id exists, 4 when some were not done."""
+    """Do it, print what became of each id, and end with the exit code."""
     ids = list(dict.fromkeys(order.ids))
 
-    async def work(database: Database) -> list[ActionResult]:
-        action = Action(order.actor, order.reason, database.clock.now())
-        results: list[ActionResult] = []
-        for start in range(0, len(ids), BATCH):
-            results += await order.verb.run(database, ids[start : start + BATCH], action)
-            step(len(results) - start)
-        return results
-
     def run(advance: Callable[[int], None]) -> list[ActionResult]:
-        nonlocal step
-        step = advance
-        return with_database(options, work)
+        return with_database(options, lambda database: _in_batches(database, order, ids, advance))
 
-    step: Callable[[int], None]
-    results: list[ActionResult] = with_progress("working", len(ids), run)
+    results = with_progress("working", len(ids), run)
     _report(order, results)
     ctx.exit(exit_code(results))
+
+
+async def _in_batches(
+    database: OpenedDatabase, order: Order, ids: Sequence[bytes], advance: Callable[[int], None]
+) -> list[ActionResult]:
+    action = Action(order.actor, order.reason, database.clock.now())
+    results: list[ActionResult] = []
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        results += await order.verb.run(database, batch, action)
+        advance(len(batch))
+    return results
 
 
 def exit_code(results: Sequence[ActionResult]) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from surehook.config import RejectionSettings
 from surehook.errors import SurehookError
 from surehook.model import Headers, Rejection
-from surehook.storage import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,21 @@ def harmless(headers: Headers) -> Headers:
     return tuple(pair for pair in headers if pair[0] in _SAFE or pair[0].endswith(_SAFE_ENDINGS))
 
 
+class Rejecting(Protocol):
+    """The database, as the log sees it."""
+
+    async def reject(self, rejections: Sequence[Rejection], *, keep: int) -> None:
+        """Store rejections; see ``surehook.storage.Storage``."""
+        ...
+
+
 class RejectionLog:
     """Writes rejections from a task of its own: at most ``per_second`` rows a second, the rest only counted.
 
     A token bucket that holds one second's worth, refilled by the time the requests carry.
     """
 
-    def __init__(self, storage: Storage, settings: RejectionSettings) -> None:
+    def __init__(self, storage: Rejecting, settings: RejectionSettings) -> None:
         self._storage = storage
         self._settings = settings
         self._tokens = float(settings.per_second)
@@ -65,6 +73,7 @@ class RejectionLog:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._writing = False
         self._reported = 0
         self._reported_at = 0
         #: Rejections that were counted but not written since the start.
@@ -78,6 +87,11 @@ class RejectionLog:
             return
         self._pending.append(rejection)
         self._wake.set()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something noted is not written yet."""
+        return bool(self._pending) or self._writing
 
     def start(self) -> None:
         """Begin to write."""
@@ -106,7 +120,9 @@ class RejectionLog:
             await self._wake.wait()
             self._wake.clear()
             while self._pending:
+                self._writing = True
                 await self._write()
+            self._writing = False
 
     async def _write(self) -> None:
         batch = [self._pending.popleft() for _ in range(min(_BATCH, len(self._pending)))]

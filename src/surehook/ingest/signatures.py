@@ -292,7 +292,7 @@ def _check_template(layout: Layout, names: Sequence[str]) -> None:
 
 
 class TokenScheme:
-    """A shared token in a header, sent as it is. Only digests of it are kept and compared."""
+    """A shared token in a header, sent as it is. Digests are compared, so that its length does not show either."""
 
     def __init__(self, header: str, secrets: Sequence[Secret], prefix: str = "") -> None:
         self._header = header

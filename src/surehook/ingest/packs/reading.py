@@ -95,7 +95,7 @@ class Document:
             self._members[parent] = _members(self.find(parent))
         values = self._members[parent].get(name, ())
         if len(values) > 1:
-            raise ValueError(f"the body holds {'/'.join(('', *path))} more than once, so it is ambiguous")
+            raise _ambiguous(path)
         return values[0] if values else None
 
 
@@ -111,12 +111,18 @@ def _members(value: Raw | None) -> Mapping[str, Sequence[Raw]]:
 
 
 def require_single(body: bytes, key: str) -> None:
-    """Raise ValueError when the object that the body holds has this key more than once.
+    """Raise ValueError when the object that the body holds (it must be one) has this key more than once.
 
     Cheap for most bodies: only one in which the key's text stands twice, or may stand in escapes, is looked into.
     """
-    if body.count(f'"{key}"'.encode()) > 1 or b"\\u00" in body:
-        Document(body).find((key,))
+    if body.count(f'"{key}"'.encode()) < 2 and b"\\u00" not in body:
+        return
+    if [name.text for name in _MEMBERS.decode(body)].count(key) > 1:
+        raise _ambiguous((key,))
+
+
+def _ambiguous(path: Sequence[str]) -> ValueError:
+    return ValueError(f"the body holds {'/'.join(('', *path))} more than once, so it is ambiguous")
 
 
 def is_json(request: Request) -> bool:

@@ -1,0 +1,43 @@
+"""``python -m bench [--quick]``: every comparison, a table, and ``bench/results.json``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import report, suite
+from bench.processes import BenchError
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """0 when every run was verified, 1 when one was not: then there are no numbers."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="one small round: shows that it works, measures nothing"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=HERE, help="where the databases are: the disk that is measured"
+    )
+    parser.add_argument("--results", type=Path, default=report.RESULTS, help="the file that is written")
+    arguments = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    sizes = suite.QUICK if arguments.quick else suite.NORMAL
+    try:
+        with tempfile.TemporaryDirectory(prefix=".run-", dir=arguments.folder) as folder:
+            comparisons = suite.Suite(Path(folder).resolve(), sizes, console.print).everything()
+    except BenchError as error:
+        print(f"no result: {error}", file=sys.stderr)
+        return 1
+    report.show(comparisons, console)
+    report.write(comparisons, arguments.results, quick=arguments.quick)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

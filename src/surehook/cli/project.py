@@ -1,0 +1,88 @@
+"""The files of a new project."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SETTINGS: Final = """\
+# Settings of Surehook. `surehook config check` checks them, `surehook config show` shows all of them.
+app = "app:app"                              # module:object with the handlers
+database = "sqlite:///surehook.db"
+
+[server]
+host = "127.0.0.1"
+port = 8080
+
+# Each sender gets a table; its name stands in its URL: http://127.0.0.1:8080/webhooks/github
+[providers.github]
+secrets = ["file:secrets/github"]
+
+[providers.stripe]
+secrets = ["file:secrets/stripe"]
+
+# Where messages go that handlers publish. To have something to look at without a second service, this one sends
+# them back to this very Surehook, as the webhooks of a provider of the same name. Put your own receiver's URL here.
+[destinations.ledger]
+url = "http://127.0.0.1:8080/webhooks/ledger"
+secrets = ["file:secrets/ledger"]
+allow_private = true                         # plain http and addresses of this machine: for development
+
+[providers.ledger]
+pack = "standard-webhooks"
+secrets = ["file:secrets/ledger"]
+"""
+
+APP: Final = '''\
+"""Handlers: each runs in one transaction with what it writes and what it publishes."""
+
+import logging
+
+from surehook import App, Event, Transaction
+
+app = App()
+log = logging.getLogger(__name__)
+
+
+@app.setup
+async def tables(tx: Transaction) -> None:
+    await tx.execute("CREATE TABLE IF NOT EXISTS activity (event TEXT PRIMARY KEY, type TEXT NOT NULL, about TEXT)")
+
+
+@app.on("github", "*")
+async def record_activity(event: Event, tx: Transaction) -> None:
+    repository = event.data.get("repository", {}).get("full_name")
+    await tx.execute(
+        "INSERT INTO activity (event, type, about) VALUES (:event, :type, :about)",
+        {"event": event.id, "type": event.type, "about": repository},
+    )
+    tx.publish("ledger", type="activity.recorded", data={"event": event.id, "repository": repository})
+
+
+@app.on("stripe", "invoice.*")
+async def record_invoice(event: Event, tx: Transaction) -> None:
+    invoice = event.data["data"]["object"]["id"]
+    log.info("invoice %s", invoice)  # this line carries the event's id, provider, type and attempt by itself
+    await tx.execute(
+        "INSERT INTO activity (event, type, about) VALUES (:event, :type, :about)",
+        {"event": event.id, "type": event.type, "about": invoice},
+    )
+    tx.publish("ledger", type="invoice.recorded", data={"event": event.id, "invoice": invoice})
+'''
+
+ENVIRONMENT: Final = """\
+# Every setting can come from the environment: SUREHOOK_ and its name, tables joined by two underscores.
+# SUREHOOK_SERVER__HOST=0.0.0.0
+# SUREHOOK_DATABASE=sqlite:////var/lib/surehook/surehook.db
+# SUREHOOK_LOG_LEVEL=INFO
+#
+# Secrets in production: name a variable of your own in surehook.toml, secrets = ["env:STRIPE_SECRET"].
+# STRIPE_SECRET=whsec_...
+"""
+
+IGNORED: Final = """\
+secrets/
+.env
+*.db
+*.db-*
+__pycache__/
+"""

@@ -1,0 +1,88 @@
+"""``surehook run``: the roles of this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import click
+
+from surehook import wiring
+from surehook.cli.addresses import base_url, provider_url
+from surehook.cli.options import Options, global_options, options_of
+from surehook.cli.output import print_pairs
+from surehook.cli.reload import supervise
+from surehook.config import Settings
+from surehook.version import __version__
+
+
+@click.command()
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(wiring.ROLES),
+    help="Only this role; may be repeated. Without it, all of them.",
+)
+@click.option("--host", help="Where ingest listens, instead of server.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Instead of server.port; 0 is any free one.")
+@click.option("--drain-timeout", metavar="DURATION", help='How long a graceful stop may take, e.g. "25s".')
+@click.option(
+    "--no-migrate", is_flag=True, help="Leave the schema as it is; refuse to start when it is not current."
+)
+@click.option(
+    "--reload", is_flag=True, help="For development: start again when *.py or the configuration changes."
+)
+@global_options()
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    roles: Sequence[str],
+    host: str | None,
+    port: int | None,
+    drain_timeout: str | None,
+    no_migrate: bool,
+    reload: bool,
+) -> None:
+    """Receive, process and deliver. SIGTERM or Ctrl-C stops gracefully, a second one at once."""
+    options = options_of(ctx)
+    if reload:
+        ctx.exit(supervise(_child_arguments(options, ctx.params), options))
+    loaded = options.load(server__host=host, server__port=port, server__drain_timeout=drain_timeout)
+    wanted = roles or wiring.ROLES
+    if sys.stdout.isatty():
+        print_banner(loaded.settings, wanted, colour=options.colour)
+    ctx.exit(wiring.run(loaded.settings, wanted, migrate=not no_migrate))
+
+
+def print_banner(settings: Settings, roles: Sequence[str], *, colour: bool) -> None:
+    """What runs, and where it is reached."""
+    click.secho(f"Surehook {__version__}", bold=colour or None)
+    print_pairs(_facts(settings, roles), colour=colour)
+    click.echo()
+
+
+def _facts(settings: Settings, roles: Sequence[str]) -> Iterator[tuple[str, object]]:
+    yield "roles", ", ".join(roles)
+    yield "database", settings.database
+    if "ingest" in roles:
+        for name, provider in settings.providers.items():
+            if provider.enabled:
+                yield "webhooks", provider_url(settings, name)
+    if "console" in roles:
+        yield "health", base_url(settings.console.host, settings.console.port) + "/readyz"
+    if "worker" in roles:
+        for handler in wiring.load_app(settings).handlers:
+            yield "handler", f"{handler.name} for {handler.provider} {handler.type}"
+
+
+def _child_arguments(options: Options, flags: dict[str, object]) -> list[str]:
+    """The same command without ``--reload``."""
+    given = {"--config": options.config, "--database": options.database}
+    given |= {f"--{name.replace('_', '-')}": flags[name] for name in ("host", "port", "drain_timeout")}
+    arguments = ["run", *(f"{name}={value}" for name, value in given.items() if value is not None)]
+    roles = flags["roles"]
+    arguments += [f"--role={role}" for role in roles] if isinstance(roles, tuple) else []
+    arguments += ["--no-migrate"] if flags["no_migrate"] else []
+    return arguments if options.colour else [*arguments, "--no-color"]

@@ -1,0 +1,218 @@
+"""``surehook send``: webhooks as a provider would send them, signed with the configured secret."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Final
+
+import aiohttp
+import click
+import msgspec
+
+from surehook.cli.addresses import base_url
+from surehook.cli.options import FAILED, global_options, json_option, options_of
+from surehook.cli.output import print_json, print_table, with_progress
+from surehook.clock import SystemClock
+from surehook.config import Settings
+from surehook.errors import InvalidRequest, NotFound, Unavailable, did_you_mean
+from surehook.ingest.packs import PACKS, Provider, build_provider
+from surehook.retry import DAY
+from surehook.secrets import Secret, resolve
+
+#: Requests under way at once.
+CONCURRENCY: Final = 20
+#: Seconds until an answer must be there.
+TIMEOUT: Final = 30
+#: Answers that are shown one by one; more are counted.
+MOST_LINES: Final = 20
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to send."""
+
+    type: str | None
+    topic: str | None
+    body: bytes | None
+    count: int
+    duplicate: bool
+    forge: bool
+    stale: bool
+    id: str | None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request, ready to be posted."""
+
+    url: str
+    external_id: str
+    body: bytes
+    headers: dict[str, str]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the server said to a request."""
+
+    external_id: str
+    status: int
+    text: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the event is stored."""
+        return 200 <= self.status < 300
+
+
+@click.command()
+@click.argument("provider", required=False)
+@click.option("--type", help="The event's type, instead of the pack's sample.")
+@click.option("--topic", help="The second part of the URL.")
+@click.option(
+    "--body", type=click.File("rb"), metavar="FILE", help='The body, instead of a sample; "-" is stdin.'
+)
+@click.option("--id", help="The provider's id of the event, instead of a random one. Not with --count.")
+@click.option(
+    "--count", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="How many events."
+)
+@click.option("--duplicate", is_flag=True, help="Send each twice.")
+@click.option("--forge", is_flag=True, help="Sign with a wrong secret: it must be refused.")
+@click.option("--stale", is_flag=True, help="Sign with the time of yesterday: it must be refused.")
+@click.option("--url", help="The address of the server, instead of the configured one.")
+@json_option
+@global_options()
+@click.pass_context
+def send(
+    ctx: click.Context,
+    /,
+    provider: str | None,
+    body: BinaryIO | None,
+    url: str | None,
+    as_json: bool,
+    **order: Any,
+) -> None:
+    """Send signed test webhooks of PROVIDER (the first one that is configured) to the running server.
+
+    Ends with 1 when one was not accepted; with --forge or --stale, when one was.
+    """
+    options = options_of(ctx)
+    settings = options.load().settings
+    wanted = Order(body=body.read() if body else None, **order)
+    if wanted.id is not None and wanted.count > 1:
+        raise click.UsageError("--id names one event: it does not go with --count.")
+    sender = _sender(settings, provider or _first(settings), forge=wanted.forge)
+    base = (url or base_url(settings.server.host, settings.server.port)).rstrip("/")
+    requests = prepare(sender, wanted, base)
+    answers: list[Answer] = with_progress(
+        "sending", len(requests), lambda advance: asyncio.run(post_all(requests, wanted.duplicate, advance))
+    )
+    if as_json:
+        print_json([_answer_json(answer) for answer in answers])
+    else:
+        _print_answers(answers, colour=options.colour)
+    must_refuse = wanted.forge or wanted.stale
+    ctx.exit(FAILED if any(answer.accepted is must_refuse for answer in answers) else 0)
+
+
+def _first(settings: Settings) -> str:
+    for name, provider in settings.providers.items():
+        if provider.enabled:
+            return name
+    raise NotFound("no provider is configured. Add a table [providers.NAME] to surehook.toml.")
+
+
+def _sender(settings: Settings, name: str, *, forge: bool) -> Provider:
+    """The provider itself; a forger has secrets of the same form that differ in one character."""
+    if name not in settings.providers:
+        raise NotFound(f"no provider {name!r} is configured. {did_you_mean(name, settings.providers)}")
+    provider = settings.providers[name]
+    pack = PACKS.get(provider.pack or name)
+    if forge and pack is not None and not pack.needs_secrets:
+        raise InvalidRequest(f"{name} verifies nothing, so nothing can be forged.")
+    return build_provider(name, provider, _wrong if forge else resolve, settings.server.max_body)
+
+
+def _wrong(reference: str) -> Secret:
+    value = resolve(reference).reveal()
+    place = next((at for at in range(len(value) // 2, len(value)) if value[at].isalnum()), 0)
+    return Secret(value[:place] + ("B" if value[place] == "A" else "A") + value[place + 1 :], reference)
+
+
+def prepare(sender: Provider, order: Order, base: str) -> list[Request]:
+    """The requests, signed now (or, stale, a day ago)."""
+    now = SystemClock().now()
+    url = "/".join([base, "webhooks", sender.name, *([order.topic] if order.topic else [])])
+    requests = []
+    for _ in range(order.count):
+        external_id = order.id or f"test_{secrets.token_hex(8)}"
+        body = order.body if order.body is not None else sender.sample(order.type, external_id=external_id)
+        named = {"external_id": external_id, "type": order.type or PACKS[sender.pack].sample_type}
+        headers = sender.sign(body, type(now)(now - DAY) if order.stale else now, **named)
+        if order.stale and headers == sender.sign(body, now, **named):
+            raise InvalidRequest(f"{sender.name} signs no time, so nothing can be stale.")
+        requests.append(Request(url, external_id, body, headers))
+    return requests
+
+
+async def post_all(
+    requests: Sequence[Request], duplicate: bool, advance: Callable[[int], None]
+) -> list[Answer]:
+    """The answers, in order; of a duplicate both. Raises Unavailable when nobody answers."""
+    free = asyncio.Semaphore(CONCURRENCY)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session:
+
+        async def post(request: Request) -> list[Answer]:
+            async with free:
+                answers = [await _post(session, request) for _ in range(2 if duplicate else 1)]
+            advance(1)
+            return answers
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(post(request)) for request in requests]
+    return [answer for task in tasks for answer in task.result()]
+
+
+async def _post(session: aiohttp.ClientSession, request: Request) -> Answer:
+    try:
+        async with session.post(request.url, data=request.body, headers=request.headers) as answer:
+            return Answer(request.external_id, answer.status, await answer.text(errors="replace"))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        why = str(error) or "no answer in time"
+        raise Unavailable(f"{request.url}: {why}. Does `surehook run` run?") from error
+
+
+def _events(answer: Answer) -> list[dict[str, Any]]:
+    """The events in Surehook's own answer; none where a provider's own answer replaces it."""
+    try:
+        return list(msgspec.json.decode(answer.text)["events"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return []
+
+
+def _answer_json(answer: Answer) -> dict[str, Any]:
+    return {
+        "external_id": answer.external_id,
+        "status": answer.status,
+        "accepted": answer.accepted,
+        "events": _events(answer),
+        "answer": answer.text,
+    }
+
+
+def _print_answers(answers: Sequence[Answer], *, colour: bool) -> None:
+    if len(answers) <= MOST_LINES:
+        rows = [(answer.status, *_told(answer), answer.external_id) for answer in answers]
+        print_table(("status", "result", "event", "external id"), rows, colour=colour, empty="")
+        return
+    kinds = [(answer.status, _told(answer)[0]) for answer in answers]
+    counted = [(*kind, kinds.count(kind)) for kind in sorted(set(kinds))]
+    print_table(("status", "result", "count"), counted, colour=colour, empty="")
+
+
+def _told(answer: Answer) -> tuple[str, str]:
+    """In a word what became of it, and the event's id or the server's explanation."""
+    events = _events(answer)
+    ids = ", ".join(str(event.get("id")) for event in events)
+    if not answer.accepted:
+        return "refused", answer.text[:200]
+    return "duplicate" if events and all(event.get("duplicate") for event in events) else "accepted", ids
