@@ -76,26 +76,28 @@ def speed(comparison: Comparison, floor: Variant) -> Spread:
 
 
 def show(comparisons: Sequence[Comparison], console: Console) -> None:
-    """The table."""
-    table = Table(title="Surehook beside its floors: median [min..max] over the rounds", title_justify="left")
-    table.add_column("what")
-    table.add_column("durability")
-    table.add_column("Surehook's speed / its", justify="right")
-    table.add_column("per second", justify="right")
-    table.add_column("CPU us each", justify="right")
+    """The table; what each row promises stands under its name."""
+    table = Table(title="Surehook beside its floors: median [min..max] of the rounds", title_justify="left")
+    table.add_column("what, and its durability", ratio=1)
+    for name in ("speed, Surehook / this", "a second", "CPU us each"):
+        table.add_column(name, justify="right")
     for comparison in comparisons:
-        for variant in (comparison.subject, *comparison.floors):
-            runs = runs_of(comparison, variant)
-            own = variant is comparison.subject
-            table.add_row(
-                f"{comparison.title}: {variant.name}" if own else f"  beside {variant.name}",
-                variant.durability,
-                "" if own else speed(comparison, variant).text(),
-                f"{statistics.median(run.rate for run in runs):.0f}",
-                Spread.over([run.cpu_us for run in runs]).text(0),
-            )
+        add_rows(table, comparison)
         table.add_section()
     console.print(table)
+
+
+def add_rows(table: Table, comparison: Comparison) -> None:
+    """The subject's row and one for each floor."""
+    for variant in (comparison.subject, *comparison.floors):
+        runs = runs_of(comparison, variant)
+        own = variant is comparison.subject
+        table.add_row(
+            f"{f'{comparison.title}: ' if own else '  beside '}{variant.name}\n  ({variant.durability})",
+            "" if own else speed(comparison, variant).text(),
+            f"{statistics.median(run.rate for run in runs):.0f}",
+            Spread.over([run.cpu_us for run in runs]).text(0),
+        )
 
 
 def as_json(comparisons: Sequence[Comparison], *, quick: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal
@@ -225,16 +225,15 @@ class Node:
             ending.append(self._worker.stop(patience))
         if self._publisher is not None:
             ending.append(self._publisher.stop(patience))
-        await asyncio.gather(*ending)
+        await _all_of(ending)
+        # in this order: each one still needs what follows it
         await self._service.stop()
-        if self.ingest is not None:
-            await self.ingest.drain()
-        if self._inbox is not None:
-            await self._inbox.drain()
-        if self._rejections is not None:
-            await self._rejections.close()
-        if self._database is not None:
-            await self._database.close()
+        for part in (self.ingest, self._inbox):
+            if part is not None:
+                await _all_of([part.drain()])
+        for closing in (self._rejections, self._database):
+            if closing is not None:
+                await _all_of([closing.close()])
         self._servers, self._worker, self._publisher, self._database = [], None, None, None
 
     def _sweep(self, database: SqliteDatabase, queue: DatabaseQueue, clock: Clock) -> Sweep:
@@ -333,6 +332,13 @@ class Node:
             )
 
         return {"write": write_path, "schema": schema, "disk": disk, "handlers": handlers}
+
+
+async def _all_of(endings: Iterable[Awaitable[object]]) -> None:
+    """Await every one of them; an error in one is logged and keeps none of the others from its end."""
+    for result in await asyncio.gather(*endings, return_exceptions=True):
+        if isinstance(result, BaseException):
+            logger.error("a part did not stop cleanly", exc_info=result, extra={"event": "node.unclean"})
 
 
 #: Threads that may hang in handlers before the process says that it is not ready.

@@ -197,11 +197,6 @@ def schema() -> apsw.Connection:
     return connection
 
 
-def plan(schema: apsw.Connection, statement: Statement) -> list[str]:
-    sql = SQLITE.render(statement.sql)
-    return [str(row[3]) for row in schema.execute("EXPLAIN QUERY PLAN " + sql, nothing_bound(sql))]
-
-
 def nothing_bound(sql: str) -> dict[str, None]:
     return dict.fromkeys(re.findall(r":(\w+)", sql))
 
@@ -211,22 +206,6 @@ def test_a_statement_fits_the_schema(schema: apsw.Connection, statement: Stateme
     sql = SQLITE.render(statement.sql)
     assert not re.search(r"[{}]", sql)
     schema.execute("EXPLAIN " + sql, nothing_bound(sql)).fetchall()
-
-
-@pytest.mark.parametrize("name", ["claim_events", "claim_messages", "rescue_events", "rescue_messages"])
-def test_a_claim_reads_only_what_is_due(schema: apsw.Connection, name: str) -> None:
-    """By a partial index in its order: neither finished rows nor a sort, however many there are."""
-    [statement] = [statement for statement in STATEMENTS if statement.name == name]
-    steps = plan(schema, statement)
-    kind = "due" if name.startswith("claim") else "lease"
-    index = f"{table_of(statement)}_{kind}_index"
-    assert any(f"USING INDEX {index}" in step or f"USING COVERING INDEX {index}" in step for step in steps), (
-        steps
-    )
-    # Only the few chosen rows, which were put aside, may be read from end to end.
-    full = [step for step in steps if step.startswith("SCAN") and step not in {"SCAN due", "SCAN expired"}]
-    assert not full, steps
-    assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
 def check_of(constraint: str) -> list[set[str]]:

@@ -28,7 +28,9 @@ FAST: dict[str, Any] = {
     "log_format": "json",
     "handlers": {
         "retries": ["100ms", "100ms", "100ms"],
-        "lease": "2s",
+        "timeout": "2s",
+        "transaction_budget": "800ms",
+        "lease": "3s",
         "heartbeat": "500ms",
         "sweep": "200ms",
         "poll": "200ms",

@@ -9,12 +9,15 @@ from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import order
 
 POSTS = 200
+#: Handlers may take their time.
+PATIENT = {"timeout": "40s", "transaction_budget": "1s", "lease": "60s"}
 #: Seconds; who waited for a handler or a destination waited 30.
 PROMPT = 2.0
 
 
 async def test_sleeping_handler_leaves_ingest_alone(scene: Scene) -> None:
     server = scene.server
+    server.configure(handlers=PATIENT)
     await server.start()
     await scene.sender.post_all(order(f"blocking-{n}", "order.blocking") for n in range(12))
     await wait_until(lambda: len(server.notes("held")) >= 10, "every thread blocks")
@@ -45,7 +48,7 @@ async def test_hanging_destination_leaves_ingest_alone(scene: Scene) -> None:
 @pytest.mark.parametrize("event", ["order.hoarding", "order.hoarding_in_thread"])
 async def test_handler_that_holds_its_transaction_is_rolled_back(scene: Scene, event: str) -> None:
     server = scene.server
-    server.configure(handlers={"transaction_budget": "1s", "retries": ["1h"]})
+    server.configure(handlers={**PATIENT, "retries": ["1h"]})
     await server.start()
     await scene.sender.post(order("hoarder", event))
     await wait_until(lambda: server.notes("held"), "the transaction is open")

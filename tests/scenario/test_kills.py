@@ -30,7 +30,14 @@ KINDS: list[Callable[[str], Webhook]] = [
 
 #: Nothing is given up on: neither what was killed often nor what was tried often is to blame.
 PATIENT = {
-    "handlers": {"lease": "1s", "heartbeat": "300ms", "poison_after": 1000, "retries": ["100ms"] * 100},
+    "handlers": {
+        "timeout": "1s",
+        "transaction_budget": "400ms",
+        "lease": "1500ms",
+        "heartbeat": "400ms",
+        "poison_after": 1000,
+        "retries": ["100ms"] * 100,
+    },
     "destinations": {name: {"retries": ["100ms"] * 100} for name in ("ledger", "store")},
 }
 

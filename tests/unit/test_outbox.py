@@ -42,7 +42,7 @@ def claim(**changes: Any) -> Claim:
         "received_at": Millis(1_700_000_001_000),
         "traceparent": TRACE,
         "payload_id": PayloadId(bytes(16)),
-        "headers": (),
+        "headers": "[]",
         "content_type": "application/json",
         "body": b"{}",
     }

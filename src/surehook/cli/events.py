@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ def show(ctx: click.Context, event_id: EventId, raw: bool, as_json: bool) -> Non
     options = options_of(ctx)
     story = with_database(options, lambda database: _story(database, event_id))
     if raw:
-        click.get_binary_stream("stdout").write(story.payload.body if story.payload else b"")
+        sys.stdout.buffer.write(story.payload.body if story.payload else b"")
     elif as_json:
         print_json(_story_json(story))
     else:

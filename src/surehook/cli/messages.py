@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ def show(ctx: click.Context, message_id: MessageId, raw: bool, as_json: bool) ->
     options = options_of(ctx)
     story = with_database(options, lambda database: _story(database, message_id))
     if raw:
-        click.get_binary_stream("stdout").write(story.body or b"")
+        sys.stdout.buffer.write(story.body or b"")
     elif as_json:
         failures = rows.failures_json(story.failures)
         print_json({**rows.message_json(story.message), "failures": failures, **rows.body_json(story.body)})

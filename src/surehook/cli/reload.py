@@ -47,7 +47,7 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         while True:
             seen = snapshot(Path(), self._configuration)
-            child = subprocess.Popen(self._command, start_new_session=True)
+            child = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603 - our own command line
             changed = self._wait_for_change(child, seen)
             if not changed:
                 return self._end(child)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -36,20 +37,13 @@ from surehook.version import __version__
 @global_options()
 @click.pass_context
 def run(
-    ctx: click.Context,
-    /,
-    roles: Sequence[str],
-    host: str | None,
-    port: int | None,
-    drain_timeout: str | None,
-    no_migrate: bool,
-    reload: bool,
+    ctx: click.Context, /, roles: Sequence[wiring.Role], no_migrate: bool, reload: bool, **flags: Any
 ) -> None:
     """Receive, process and deliver. SIGTERM or Ctrl-C stops gracefully, a second one at once."""
     options = options_of(ctx)
     if reload:
-        ctx.exit(supervise(_child_arguments(options, ctx.params), options))
-    loaded = options.load(server__host=host, server__port=port, server__drain_timeout=drain_timeout)
+        ctx.exit(supervise(_child_arguments(options, roles, no_migrate, flags), options))
+    loaded = options.load(**{f"server__{name}": value for name, value in flags.items()})
     wanted = roles or wiring.ROLES
     if sys.stdout.isatty():
         print_banner(loaded.settings, wanted, colour=options.colour)
@@ -77,12 +71,11 @@ def _facts(settings: Settings, roles: Sequence[str]) -> Iterator[tuple[str, obje
             yield "handler", f"{handler.name} for {handler.provider} {handler.type}"
 
 
-def _child_arguments(options: Options, flags: dict[str, object]) -> list[str]:
+def _child_arguments(
+    options: Options, roles: Sequence[str], no_migrate: bool, flags: Mapping[str, object]
+) -> list[str]:
     """The same command without ``--reload``."""
-    given = {"--config": options.config, "--database": options.database}
-    given |= {f"--{name.replace('_', '-')}": flags[name] for name in ("host", "port", "drain_timeout")}
-    arguments = ["run", *(f"{name}={value}" for name, value in given.items() if value is not None)]
-    roles = flags["roles"]
-    arguments += [f"--role={role}" for role in roles] if isinstance(roles, tuple) else []
-    arguments += ["--no-migrate"] if flags["no_migrate"] else []
-    return arguments if options.colour else [*arguments, "--no-color"]
+    given: dict[str, object] = {"config": options.config, "database": options.database, **flags}
+    values = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
+    switches = [*(["--no-migrate"] if no_migrate else []), *([] if options.colour else ["--no-color"])]
+    return ["run", *values, *(f"--role={role}" for role in roles), *switches]

@@ -73,7 +73,7 @@ class Answer(msgspec.Struct, frozen=True):
 )
 @click.option("--id", help="The provider's id of the event, instead of a random one. Not with --count.")
 @click.option(
-    "--count", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="How many events."
+    "--count", type=click.IntRange(1, 100_000), default=1, show_default=True, help="How many events."
 )
 @click.option("--duplicate", is_flag=True, help="Send each twice.")
 @click.option("--forge", is_flag=True, help="Sign with a wrong secret: it must be refused.")
@@ -167,8 +167,11 @@ async def post_all(
             advance(1)
             return answers
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(post(request)) for request in requests]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(post(request)) for request in requests]
+        except* Unavailable as errors:
+            raise errors.exceptions[0] from None
     return [answer for task in tasks for answer in task.result()]
 
 

@@ -114,6 +114,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._framing_bytes = 0
         self._refusal: Problem = BAD_REQUEST
+        #: The answer to a refused request, while earlier ones are still to be answered.
+        self._last_word: Problem | None = None
         #: The request that the application works on; uvicorn's ``cycle`` is the newest one, which may still queue.
         self._active: RequestResponseCycle | None = None
 
@@ -317,7 +319,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        if self._receiving:
+        elif self._last_word is not None:
+            self._part(self._last_word)
+        elif self._deaf:
+            pass
+        elif self._receiving:
             # What it sent may have waited for us; an answer that came before the end of its request ends with it.
             self._deadline = self.loop.time() + self._receive_timeout
         elif not self._unanswered():
@@ -344,14 +350,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = True
         self._deadline = inf
         if pending:
-            # This answer would be taken for that of an earlier request: finish those, then close without it.
+            # Now, this answer would be taken for that of an earlier request.
             if failing is not None:
                 self.pipeline.popleft()
-            pending[-1].keep_alive = False
+            self._last_word = problem
             return
-        if not answered:
-            self.transport.write(problem.raw(self.server_state.default_headers))
-        self.transport.close()
+        self._part(None if answered else problem)
         if failing is not None:
             failing.disconnected = True
             failing.message_event.set()
+
+    def _part(self, last_word: Problem | None) -> None:
+        """Say this, if anything, and close."""
+        if last_word is not None:
+            self.transport.write(last_word.raw(self.server_state.default_headers))
+        self.transport.close()

@@ -116,13 +116,15 @@ class RejectionLog:
         return True
 
     async def _run(self) -> None:
-        while not self._closing:
+        while True:
             await self._wake.wait()
             self._wake.clear()
             while self._pending:
                 self._writing = True
                 await self._write()
             self._writing = False
+            if self._closing:
+                return
 
     async def _write(self) -> None:
         batch = [self._pending.popleft() for _ in range(min(_BATCH, len(self._pending)))]

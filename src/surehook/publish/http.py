@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import aiohttp
 
-from surehook.version import __version__
 from surehook.clock import Clock
 from surehook.config import DestinationSettings
 from surehook.errors import ConfigurationError
@@ -22,6 +21,7 @@ from surehook.publish.egress import check_url, connector
 from surehook.publish.signing import Signer
 from surehook.secrets import Secret
 from surehook.telemetry import parse_traceparent
+from surehook.version import __version__
 
 #: Bytes of an answer's body that are read; then the connection is closed.
 MAX_ANSWER: Final = 16 * 1024

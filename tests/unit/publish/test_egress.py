@@ -150,9 +150,32 @@ def test_private_urls_are_fine_where_they_are_allowed(url: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    "0x7f.1 0x7f000001 2130706433 0177.0.0.1 127.1 ①②⑦.⓪.⓪.① 127。0。0。1 0 127.0.0.1 169.254.169.254 100.100.100.200 "
-    "[::1] [::] [::ffff:127.0.0.1] [64:ff9b::7f00:1] [fe80::1%25eth0] [fe80::1%eth0] localhost LOCALHOST. a.localhost "
-    "metadata.google.internal instance-data printer.local router.home.arpa".split(),
+    [
+        "0x7f.1",
+        "0x7f000001",
+        "2130706433",
+        "0177.0.0.1",
+        "127.1",
+        "①②⑦.⓪.⓪.①",
+        "127。0。0。1",
+        "0",
+        "127.0.0.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[fe80::1%25eth0]",
+        "[fe80::1%eth0]",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "metadata.google.internal",
+        "instance-data",
+        "printer.local",
+        "router.home.arpa",
+    ],
 )
 def test_hosts_that_deliveries_may_not_reach(host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"destinations\.ledger\.url"):

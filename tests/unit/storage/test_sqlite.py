@@ -267,14 +267,14 @@ async def test_a_commit_that_fails_is_unknown_and_the_next_one_works(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit hook makes SQLite turn the commit into a rollback, as a disk that fails does."""
-    connection = database._turns._connection  # noqa: SLF001 - the fault is put where no public name leads
+    connection = database._turns._connection
     assert connection is not None
     connection.set_commit_hook(lambda: True)
     with pytest.raises(CommitUnknown, match="did not confirm"):
         await database.storage.accept([arrival("a", b"a")], NOW)
     [[accepted]] = await database.storage.accept([arrival("a", b"a")], NOW)
     assert not accepted.duplicate
-    assert database._turns._connection is not connection  # noqa: SLF001 - see above
+    assert database._turns._connection is not connection
 
 
 async def test_a_database_that_a_stranger_locks_is_unavailable_not_lost(database: SqliteDatabase) -> None:
@@ -439,7 +439,7 @@ async def test_a_changed_migration_is_refused(database: SqliteDatabase) -> None:
     ],
 )
 async def test_hot_statements_use_their_index(database: SqliteDatabase, statement: str, index: str) -> None:
-    sql = database.storage._texts[statement]  # noqa: SLF001 - the text as it runs
+    sql = database.storage._texts[statement]
     connection = apsw.Connection(str(database.path))
     plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", _Anything()).fetchall()
     connection.close()

@@ -468,7 +468,7 @@ async def test_a_zombie_cannot_complete(bench: Bench) -> None:
     leave.set()
 
     async def idle() -> bool:
-        return not bench.worker._running  # type: ignore[union-attr] # noqa: SLF001 - nothing public says it
+        return not bench.worker._running  # type: ignore[union-attr]
 
     await until(idle)
     assert await effects(bench) == [("a", 2)]
