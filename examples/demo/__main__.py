@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -14,19 +15,23 @@ from examples.demo.show import Show
 from examples.demo.stage import ROOT, DemoError, Stage
 
 HINTS = """
-It goes on running. Send it something of your own, or look around in another terminal:
+It goes on running. Look around in another terminal:
 
   cd {folder} && . ./env
-  surehook events list --state DEAD           # the replay suspect: seen, not run
-  surehook events show ID                     # its history
-  surehook messages list --json               # what was published, and what became of it
-  surehook events replay ID --reason "why"    # run it again: a GitHub event would leave a second row, so say why
+  surehook events list --state DEAD                  # the replay suspect: stored, not run
+  surehook events list --type 'invoice.*' --json
+  surehook events show ID                            # its timeline, failures, messages, headers, body
+  surehook messages list --destination warehouse
+  surehook rejections list                           # the forgeries
+  surehook audit list                                # the replay, and why
+  surehook send github --type issues.opened --duplicate
+  surehook send stripe --forge
 
-  webhooks    {url}/webhooks/github (and stripe, shopify)
+  webhooks    {url}/webhooks/github, /stripe, /shopify
   health      {url}/readyz
-  deliveries  http://127.0.0.1:{receiver}/    # the receiver's latest
+  deliveries  http://127.0.0.1:{receiver}/  (the receiver's latest)
   database    {folder}/shop.db
-  logs        {folder}/surehook.log
+  log         {folder}/surehook.log
 
 Ctrl-C ends it.
 """
@@ -51,22 +56,36 @@ def main() -> int:
 
 async def run(folder: Path, *, keep: bool) -> int:
     """Play it; 0 when every number was right and both processes ended well."""
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     stage = Stage(folder)
     began = time.monotonic()
     try:
+        cancel_on_sigterm()
         right = await perform(stage)
-        print(f"{'All right' if right else 'NOT all right'}, after {time.monotonic() - began:.0f} s.")
+        print(
+            f"{'All right' if right else 'NOT all right'}, after {time.monotonic() - began:.0f} s.",
+            flush=True,
+        )
         if keep:
             print(HINTS.format(folder=stage.folder, url=stage.url, receiver=stage.receiver), flush=True)
-            await asyncio.Event().wait()
+            await interrupted()
     finally:
         ends = await stage.stop()
     if failed := {name: status for name, status in ends.items() if status}:
         raise DemoError(f"ended with a status other than 0 when asked to stop: {failed}")
     return 0 if right else 1
+
+
+def cancel_on_sigterm() -> None:
+    """SIGTERM ends the demo as Ctrl-C does: nothing is left running."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+async def interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM, which are the ordinary end here."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
 
 
 async def perform(stage: Stage) -> bool:

@@ -80,10 +80,6 @@ class Database:
         """Let go of the file."""
         self._connection.close()
 
-    def number(self, sql: str) -> int:
-        """The one number that a statement yields."""
-        return sum(self._counts(f"SELECT '', ({sql})").values())
-
     def progress(self) -> Progress:
         """For the waiting and for the live display; the verdict rests on the command line's answers."""
         events = self._counts("SELECT state, COUNT(*) FROM inbox_events GROUP BY state")

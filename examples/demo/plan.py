@@ -51,9 +51,7 @@ def make_plan(secrets: Mapping[str, str], now: int) -> Plan:
     chance = random.Random(1)
     copies = chance.sample(authentic, TWICE) + [samples.invoices[0]] * (COPIES - 1)
     refused = forged(samples, secrets, now) + stale(samples, secrets, now)
-    suspect = signing.github(
-        secrets["github"], "ping", "11111111-cc78-11f0-81ab-000000000000", samples.github[0].body
-    )
+    suspect = under_another_id(samples.github[0])
     first = [*authentic, *copies, *refused]
     chance.shuffle(first)
     later = (suspect, *chance.sample(authentic, LATE))
@@ -83,6 +81,12 @@ def stale(samples: Samples, secrets: Mapping[str, str], now: int) -> list[Reques
     """Signed with the right secret, too long ago or in the future."""
     body = samples.payouts[0].body
     return [signing.stripe(secrets["stripe"], now + offset, body) for offset in (-STALE, -30 * STALE, STALE)]
+
+
+def under_another_id(request: Request) -> Request:
+    """What an eavesdropper can do with GitHub's deliveries: their signature does not cover the delivery's id."""
+    headers = {**request.headers, "X-GitHub-Delivery": "11111111-cc78-11f0-81ab-000000000000"}
+    return msgspec.structs.replace(request, headers=headers)
 
 
 def tampered(request: Request) -> Request:

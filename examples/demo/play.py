@@ -92,22 +92,25 @@ class Play:
     async def _verdict(self, dead: list[dict[str, Any]]) -> list[Line]:
         events = rows(await self._stage.command("events", "list", "--limit", EVERYTHING, "--json"))
         messages = rows(await self._stage.command("messages", "list", "--limit", EVERYTHING, "--json"))
+        rejections = rows(await self._stage.command("rejections", "list", "--limit", EVERYTHING, "--json"))
         expected = self._plan.expected
         return [
-            *self._ingest_lines(expected, events),
+            *self._ingest_lines(expected, events, rejections),
             *self._event_lines(expected, events, dead),
             *self._effect_lines(expected),
             *self._message_lines(expected, messages),
         ]
 
-    def _ingest_lines(self, expected: Expected, events: list[dict[str, Any]]) -> list[Line]:
-        answers, refused = self._answers, self._database.number("SELECT COUNT(*) FROM rejections")
+    def _ingest_lines(
+        self, expected: Expected, events: list[dict[str, Any]], rejections: list[dict[str, Any]]
+    ) -> list[Line]:
+        answers = self._answers
         duplicates = sum(event["duplicates"] for event in events)
         return [
             Line("sent", expected.sent, {ANSWERS: answers.sent}),
             Line("accepted", expected.accepted, {ANSWERS: answers.accepted, DATABASE: len(events)}),
             Line("duplicates", expected.duplicates, {ANSWERS: answers.duplicates, DATABASE: duplicates}),
-            Line("rejected", expected.rejected, {ANSWERS: answers.rejected, DATABASE: refused}),
+            Line("rejected", expected.rejected, {ANSWERS: answers.rejected, DATABASE: len(rejections)}),
             Line("other answers", 0, {ANSWERS: len(answers.unexpected)}),
         ]
 

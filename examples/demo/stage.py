@@ -96,7 +96,12 @@ class Stage:
     async def _start(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes[name] = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, cwd=self.folder, env=self._env(), stdout=log, stderr=log
+                *(sys.executable, *arguments),
+                cwd=self.folder,
+                env=self._env(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the demo, which then ends the others in order
             )
 
     def _env(self) -> dict[str, str]:

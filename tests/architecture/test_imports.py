@@ -47,8 +47,15 @@ def test_contracts_of_the_layers_are_kept() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = len(project["tool"]["importlinter"]["contracts"])
     assert wanted >= 3
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    lint_imports = str(Path(sys.executable).with_name("lint-imports"))
+    run = subprocess.run(
+        [lint_imports, "--no-cache", "--no-logo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert f"Contracts: {wanted} kept, 0 broken" in re.sub(r"\s+", " ", run.stdout), run.stdout
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
-import os
 import resource
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -376,6 +375,15 @@ async def test_no_answer_within_the_deadline_is_a_timeout(
     assert TIMEOUT / 1000 - 0.01 <= elapsed(since) < TIMEOUT / 1000 + 0.5
 
 
+async def test_a_large_body_arrives_whole(receiver: Receiver) -> None:
+    body = b"0123456789abcdef" * 300_000
+    async with transport(receiver.url, NEW, timeout=20_000) as made:
+        assert await made.send([claim(body=body)]) == [Delivered()]
+    [request] = receiver.requests
+    assert request.body == body
+    assert request.header("content-length") == str(len(body))
+
+
 async def test_a_body_that_is_not_read_by_the_receiver_ends_at_the_deadline_too() -> None:
     async with misbehaving(hang_before_reading) as server, transport(server.url) as made:
         [outcome] = await made.send([claim(body=b"x" * 16 * 1024 * 1024)])
@@ -676,8 +684,14 @@ def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, str], expect
 
 @pytest.mark.parametrize(
     "secret",
-    ["", "plain text", "whsec_", "whsec_!!!", "whsec_" + base64.b64encode(b"short").decode()]
-    + [base64.b64encode(os.urandom(32)).decode()],
+    [
+        "",
+        "plain text",
+        "whsec_",
+        "whsec_!!!",
+        "whsec_" + base64.b64encode(b"short").decode(),
+        base64.b64encode(b"long enough, but without prefix").decode(),
+    ],
 )
 def test_secrets_that_are_none_of_standard_webhooks_are_refused_and_not_shown(secret: str) -> None:
     settings = DestinationSettings(url="https://ledger.example.com/")

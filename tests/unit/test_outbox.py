@@ -156,7 +156,7 @@ def test_a_body_has_a_largest_size(outbox: Outbox) -> None:
 
 def test_a_buffer_collects_in_order_and_passes_the_trace_on(outbox: Outbox) -> None:
     buffer = outbox.collect(TRACE)
-    assert buffer.messages == ()
+    assert not buffer.messages
     first = buffer.publish("ledger", type="a", data=1)
     buffer.publish("mail", type="b", data=2, subject="s", key="k")
     assert [message.type for message in buffer.messages] == ["a", "b"]
@@ -168,7 +168,7 @@ def test_a_message_that_is_refused_is_not_collected(outbox: Outbox) -> None:
     buffer = outbox.collect()
     with pytest.raises(InvalidRequest):
         buffer.publish("nowhere", type="a", data=1)
-    assert buffer.messages == ()
+    assert not buffer.messages
 
 
 def test_an_attempt_publishes_so_many_messages_at_most(outbox: Outbox) -> None:

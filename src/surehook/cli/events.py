@@ -164,7 +164,7 @@ def _facts(event: EventRow) -> list[tuple[str, object]]:
         ),
         ("state", event.state),
         ("reason", event.reason),
-        ("last error", rows.first_line(event.last_error)),
+        ("last error", event.last_error),
         ("attempts", event.attempts),
         ("lost leases", event.lost_leases or None),
         ("duplicates", event.duplicates or None),

@@ -141,7 +141,7 @@ def _facts(message: MessageRow) -> list[tuple[str, object]]:
         ("caused by", typeid(EVENT_PREFIX, message.event_id)),
         ("state", message.state),
         ("reason", message.reason),
-        ("last error", rows.first_line(message.last_error)),
+        ("last error", message.last_error),
         ("attempts", message.attempts),
         ("lost leases", message.lost_leases or None),
         ("replays", message.replays or None),

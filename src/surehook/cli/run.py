@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -47,6 +48,8 @@ def run(
     wanted = roles or wiring.ROLES
     if sys.stdout.isatty():
         print_banner(loaded.settings, wanted, colour=options.colour)
+    if not options.colour:
+        os.environ["NO_COLOR"] = "1"  # for the logs
     ctx.exit(wiring.run(loaded.settings, wanted, migrate=not no_migrate))
 
 

@@ -145,13 +145,24 @@ def prepare(sender: Provider, order: Order, base: str) -> list[Request]:
     requests = []
     for _ in range(order.count):
         external_id = order.id or f"test_{secrets.token_hex(8)}"
-        body = order.body if order.body is not None else sender.sample(order.type, external_id=external_id)
+        body = order.body if order.body is not None else _sample(sender, order.type, external_id)
         named = {"external_id": external_id, "type": order.type or PACKS[sender.pack].sample_type}
         headers = sender.sign(body, type(now)(now - DAY) if order.stale else now, **named)
         if order.stale and headers == sender.sign(body, now, **named):
             raise InvalidRequest(f"{sender.name} signs no time, so nothing can be stale.")
         requests.append(Request(url, external_id, body, headers))
     return requests
+
+
+def _sample(sender: Provider, type: str | None, external_id: str) -> bytes:
+    """A sample that differs from every other: the same body under another id would be suspect."""
+    body = sender.sample(type, external_id=external_id)
+    if external_id.encode() in body:
+        return body
+    try:
+        return msgspec.json.encode({**msgspec.json.decode(body), "surehook_test": external_id})
+    except (msgspec.DecodeError, TypeError):
+        return body  # no JSON object: there is nowhere to put it
 
 
 async def post_all(
@@ -205,7 +216,7 @@ def _answer_json(answer: Answer) -> dict[str, Any]:
 def _print_answers(answers: Sequence[Answer], *, colour: bool) -> None:
     if len(answers) <= MOST_LINES:
         rows = [(answer.status, *_told(answer), answer.external_id) for answer in answers]
-        print_table(("status", "result", "event", "external id"), rows, colour=colour, empty="")
+        print_table(("status", "result", "event or reason", "external id"), rows, colour=colour, empty="")
         return
     kinds = [(answer.status, _told(answer)[0]) for answer in answers]
     counted = [(*kind, kinds.count(kind)) for kind in sorted(set(kinds))]
@@ -217,5 +228,14 @@ def _told(answer: Answer) -> tuple[str, str]:
     events = _events(answer)
     ids = ", ".join(str(event.get("id")) for event in events)
     if not answer.accepted:
-        return "refused", answer.text[:200]
+        return "refused", _explanation(answer)
     return "duplicate" if events and all(event.get("duplicate") for event in events) else "accepted", ids
+
+
+def _explanation(answer: Answer) -> str:
+    """What a problem document (RFC 9457) says, or the beginning of any other answer."""
+    try:
+        problem = msgspec.json.decode(answer.text)
+        return str(problem.get("detail") or problem["title"])
+    except (msgspec.DecodeError, AttributeError, KeyError):
+        return answer.text[:200]

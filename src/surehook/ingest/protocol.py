@@ -9,13 +9,14 @@ counted while they come, so that a flood is stopped early. The class rests on in
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sized
 from math import inf
 from typing import Any, Final, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -23,6 +24,7 @@ from surehook.config import ServerSettings
 from surehook.ingest.problems import (
     BAD_REQUEST,
     HEADERS_TOO_LARGE,
+    OVERLOADED,
     RECEIVE_TIMEOUT,
     TOO_MANY_CONNECTIONS,
     URL_TOO_LONG,
@@ -31,6 +33,8 @@ from surehook.ingest.problems import (
 
 #: Longest request target, in bytes.
 MAX_URL: Final = 2048
+#: Requests of one connection that may wait for the one before them.
+MAX_PIPELINED: Final = 64
 #: Seconds for which what a refused client still sends is read and thrown away: closing at once would reset the
 #: connection, and the client might never see the answer (RFC 9112 section 9.6).
 LINGER: Final = 2.0
@@ -86,6 +90,18 @@ class _Transport(asyncio.Transport):
         return self.raw.get_extra_info(name, default)
 
 
+class _Flow(FlowControl):
+    """Reads nothing more while pipelined requests wait: uvicorn reads on with every answer, without a bound."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection of a Server."""
 
@@ -128,6 +144,7 @@ class GuardedProtocol(HttpToolsProtocol):
             transport.close()
             return
         super().connection_made(_Transport(transport, self))
+        self.flow = _Flow(self.transport, self.pipeline)
         self._deadline = self.loop.time() + self._keep_alive
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -146,6 +163,7 @@ class GuardedProtocol(HttpToolsProtocol):
         raw = self.transport.raw
         if (self._receiving or self._deaf or self.pipeline) and raw.can_write_eof() and not raw.is_closing():
             self._deaf = True
+            self.pipeline.clear()
             self.flow.resume_reading()
             raw.write_eof()
         else:
@@ -253,6 +271,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """What is wrong with the headers of this request, beyond what the parser has refused already."""
         settings = self._settings
         headers = self.headers
+        if len(self.pipeline) >= MAX_PIPELINED:
+            return OVERLOADED
         if len(self.url) > MAX_URL:
             return URL_TOO_LONG
         if len(headers) > settings.max_headers:
@@ -316,18 +336,19 @@ class GuardedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self._receiving:
+            # What it sends may have waited for us: its time begins anew.
+            self._deadline = self.loop.time() + self._receive_timeout
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            cycle, app = self.pipeline.pop()
+            self.flow.resume_reading()
+            self._start_asgi_task(cycle, app)
         elif self._last_word is not None:
             self._part(self._last_word)
-        elif self._deaf:
-            pass
-        elif self._receiving:
-            # What it sent may have waited for us; an answer that came before the end of its request ends with it.
-            self._deadline = self.loop.time() + self._receive_timeout
-        elif not self._unanswered():
-            self._await_next()
+        else:
+            self.flow.resume_reading()
+            if not self._receiving:
+                self._await_next()
 
     def _await_next(self) -> None:
         if self._draining:
@@ -348,6 +369,7 @@ class GuardedProtocol(HttpToolsProtocol):
         failing = pending.pop() if pending and pending[-1] is self.cycle and pending[-1].more_body else None
         answered = failing.response_started if failing is not None else not self._in_headers
         self._deaf = True
+        self._receiving = False
         self._deadline = inf
         if pending:
             # Now, this answer would be taken for that of an earlier request.

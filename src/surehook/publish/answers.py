@@ -124,7 +124,7 @@ def _classify(error: BaseException) -> tuple[str, str]:
             return "TLSError", "no TLS connection could be agreed on"
         case aiohttp.ClientConnectorError():
             return _classify_connecting(error)
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError() | BrokenPipeError():
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
             return "Disconnected", "the connection was closed before an answer came"
         case aiohttp.ClientResponseError():
             return "BadAnswer", f"the answer is not proper HTTP: {error.message}"

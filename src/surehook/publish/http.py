@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import ssl
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 
 from surehook.clock import Clock
-from surehook.config import DestinationSettings
+from surehook.config import MIB, DestinationSettings
 from surehook.errors import ConfigurationError
 from surehook.ids import MESSAGE_PREFIX, typeid
 from surehook.model import MessageClaim
@@ -128,7 +129,7 @@ class HttpTransport:
     async def _post(self, claim: MessageClaim, connection: _Connection) -> aiohttp.ClientResponse:
         return await self._open().post(
             self._url,
-            data=claim.body,
+            data=_payload(claim.body),
             headers=self._headers_of(claim),
             allow_redirects=False,
             ssl=self._tls,
@@ -160,6 +161,11 @@ class HttpTransport:
                 trace_configs=[_tracing()],
             )
         return self._session
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    # In one piece aiohttp would copy a large body into the socket's buffer at once.
+    return body if len(body) <= MIB else io.BytesIO(body)
 
 
 class _Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -150,18 +151,16 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         self.writer.close()
-        try:
+        with contextlib.suppress(OSError):
             await self.writer.wait_closed()
-        except OSError:
-            pass
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
-    async def reply(self) -> Reply:
-        """The next answer."""
+    async def reply(self, begun: bytes = b"") -> Reply:
+        """The next answer, of which ``begun`` was read already."""
         async with asyncio.timeout(PATIENCE):
-            head = await self.reader.readuntil(b"\r\n\r\n")
+            head = begun + await self.reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").strip().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in lines)
             body = await self.reader.readexactly(int(headers.get("content-length", 0)))
@@ -170,12 +169,13 @@ class Client:
     async def rest(self) -> list[Reply]:
         """Every answer until the server closes the connection."""
         replies = []
-        while True:
-            try:
-                replies.append(await self.reply())
-            except asyncio.IncompleteReadError as end:
-                assert end.partial == b"", end.partial
-                return replies
+        while first := await self._first():
+            replies.append(await self.reply(first))
+        return replies
+
+    async def _first(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.read(1)
 
     async def closed(self) -> bytes:
         """Wait until the server closes; whatever it sent before that."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+from typing import Any
 
 import pytest
 from tests.unit.ingest.http_support import (
@@ -17,8 +18,8 @@ from tests.unit.ingest.http_support import (
     post,
     problem,
     signed,
-    unverified,
     until,
+    unverified,
 )
 
 from surehook.clock import Millis
@@ -176,7 +177,7 @@ async def test_other_methods_are_405(sites: Sites, method: str) -> None:
     ],
 )
 async def test_a_provider_can_ask_for_its_own_answer(
-    sites: Sites, settings: dict[str, object], status: int, content_type: str | None, body: bytes | None
+    sites: Sites, settings: dict[str, Any], status: int, content_type: str | None, body: bytes | None
 ) -> None:
     site = await sites.site({"acme": unverified(**settings)})
     reply = await site.ask(post())

@@ -47,7 +47,7 @@ async def ask(server: Server, data: bytes) -> Reply:
 
 
 async def host(sites: Sites, app: Starlette) -> Server:
-    return await sites.run(Server(app, "127.0.0.1", 0, ServerSettings()))  # type: ignore[arg-type]  # any ASGI application
+    return await sites.run(Server(app, "127.0.0.1", 0, ServerSettings()))
 
 
 async def test_mounted_under_a_prefix_in_starlette(sites: Sites) -> None:

@@ -24,8 +24,9 @@ from surehook.storage.sqlite.thread import WaitingThread
 Result = TypeVar("Result")
 Job = Callable[[apsw.Connection], Any]
 
-#: How long handlers may enter in one turn; twice that doubles ingest's 99th percentile.
+#: How long handlers may enter in one turn while jobs wait (twice that doubles ingest's 99th percentile), and while none do.
 SLICE = 0.002
+LONGEST_SLICE = 0.02
 
 #: While arrivals wait, the next slice starts only after this share of the last slice's length has passed.
 REST = 0.5
@@ -63,7 +64,7 @@ class Turns:
         self._guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
         self._settled: list[tuple[asyncio.Future[Any], Any]] = []
         self._slice_end: asyncio.Future[None] | None = None
-        self._slice_until = 0.0
+        self._slice_begun = 0.0
         self._rest_until = 0.0
         self._guests_first = False
         self._running: asyncio.Task[None] | None = None
@@ -203,20 +204,22 @@ class Turns:
         return time.monotonic() >= self._rest_until
 
     async def _slice(self) -> None:
-        begun = time.monotonic()
-        self._slice_until = begun + SLICE
+        begun = self._slice_begun = time.monotonic()
         self._slice_end = asyncio.get_running_loop().create_future()
         self._admit()
         await self._slice_end
         ended = time.monotonic()
         self._rest_until = ended + REST * (ended - begun)
 
+    def _slice_end_at(self) -> float:
+        return self._slice_begun + (SLICE if self._jobs else LONGEST_SLICE)
+
     def _admit(self) -> None:
         """Let the next guest in, or end the slice."""
         connection, end = self._connection, self._slice_end
         if connection is None or end is None or end.done():
             return
-        while self._guests and connection.in_transaction and time.monotonic() < self._slice_until:
+        while self._guests and connection.in_transaction and time.monotonic() < self._slice_end_at():
             guest, future = self._guests.popleft()
             if future.cancelled():
                 continue
