@@ -40,8 +40,8 @@ class Sizes(msgspec.Struct, frozen=True):
     plain_each: int
 
 
-NORMAL = Sizes(rounds=5, events=20_000, commit_each=4_000, plain_each=5_000)
-QUICK = Sizes(rounds=1, events=800, commit_each=400, plain_each=400)
+NORMAL = Sizes(rounds=5, events=12_000, commit_each=3_000, plain_each=3_000)
+QUICK = Sizes(rounds=1, events=400, commit_each=200, plain_each=200)
 
 #: Does one run of one variant.
 Runner = Callable[[], Run]
@@ -91,7 +91,7 @@ class Suite:
         each = self._sizes.plain_each
         runners = {
             WORKER: after_copy(lambda: self._process(WORKER, app)),
-            PLAIN_BATCH: after_copy(lambda: self._plain(PLAIN_BATCH, app, BATCH, self._sizes.events)),
+            PLAIN_BATCH: after_copy(lambda: self._plain(PLAIN_BATCH, app, BATCH, self._received())),
             PLAIN_EACH: after_copy(lambda: self._plain(PLAIN_EACH, app, 1, each)),
         }
         return self._compare(f"processing {app.replace('_', ' ')}", runners)
@@ -140,7 +140,7 @@ class Suite:
         return Run(variant.name, seen["rate"], seen["cpu_us"], seen["sent"], details)
 
     def _process(self, variant: Variant, app: str) -> Run:
-        total = self._number("SELECT COUNT(*) FROM inbox_events")
+        total = self._received()
         seen = run("bench.node", "worker", self._work, "--app", app)
         return self._processed(variant, app, seen, total)
 
@@ -188,6 +188,9 @@ class Suite:
     def _copy(self, path: Path) -> None:
         remove(self._work)
         shutil.copy(path, self._work)
+
+    def _received(self) -> int:
+        return self._number("SELECT COUNT(*) FROM inbox_events")
 
     def _number(self, sql: str) -> int:
         with contextlib.closing(apsw.Connection(str(self._work))) as connection:

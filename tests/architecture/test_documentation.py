@@ -103,7 +103,7 @@ def sections() -> dict[str, str]:
     """The sections of docs/cli.md: the words a command is called by, and the text about it."""
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
     found = re.findall(
-        r"^### `(surehook[a-z ]*[a-z]).*`\n(.*?)(?=^##|\Z)", page, flags=re.MULTILINE | re.DOTALL
+        r"^### `(surehook[a-z ]*[a-z])[^`\n]*`\n(.*?)(?=^##|\Z)", page, flags=re.MULTILINE | re.DOTALL
     )
     return dict(found)
 
@@ -253,7 +253,7 @@ def test_records_that_the_code_names_exist() -> None:
     assert not wrong, "no such record:\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", documents(), ids=shown)
+@pytest.mark.parametrize("path", [path for path in documents() if "data" not in path.parts], ids=shown)
 def test_a_document_reads_well_raw(path: Path) -> None:
     """Lines that fit a screen (tables may be wider), one first heading, no tabs, an end of line at the end."""
     text = path.read_text(encoding="utf-8")
@@ -263,6 +263,6 @@ def test_a_document_reads_well_raw(path: Path) -> None:
     long = [
         line
         for line in text.splitlines()
-        if len(line) > 150 and not line.startswith("|") and "](http" not in line
+        if len(line) > 130 and not line.startswith(("|", "    ")) and "](http" not in line
     ]
-    assert not long, f"{shown(path)}: longer than 150 characters:\n" + "\n".join(long)
+    assert not long, f"{shown(path)}: longer than 130 characters:\n" + "\n".join(long)

@@ -38,7 +38,7 @@ def exists(name: str) -> bool:
 
 async def gate(name: str = "gate") -> None:
     """Wait until the test makes the file."""
-    while not exists(name):  # noqa: ASYNC110 - the test is another process
+    while not exists(name):
         await asyncio.sleep(0.01)
 
 

@@ -33,11 +33,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Posts to one installation. Its journal is append-only: a line for each try, when its end is known."""
+    """Posts to one installation. Its journal is append-only: a line for each request, when its end is known."""
 
     def __init__(self, url: str, journal: Path) -> None:
         self.url = url
         self.journal = journal
+        #: How many requests were answered with a 2xx.
+        self.acknowledged = 0
 
     async def __aenter__(self) -> Self:
         self._journal = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -56,9 +58,15 @@ class Sender:
         """Try once."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        status, body = await self._try(webhook)
+        try:
+            status, body = await self._send(webhook)
+        except aiohttp.ClientConnectorError:  # nobody listens: no request was made, so none is noted
+            return Answer(_request(webhook, None, b""), loop.time() - started)
+        except (aiohttp.ClientError, OSError):  # TimeoutError is one
+            status, body = None, b""
         request = _request(webhook, status, body)
         os.write(self._journal, msgspec.json.encode(request) + b"\n")
+        self.acknowledged += request.acknowledged
         return Answer(request, loop.time() - started)
 
     async def deliver(self, webhook: Webhook, *, within: float = 60.0) -> None:
@@ -73,13 +81,10 @@ class Sender:
         """Try each once, all at the same time."""
         return await asyncio.gather(*(self.post(webhook) for webhook in webhooks))
 
-    async def _try(self, webhook: Webhook) -> tuple[int | None, bytes]:
+    async def _send(self, webhook: Webhook) -> tuple[int, bytes]:
         url = f"{self.url}/webhooks/{webhook.provider}"
-        try:
-            async with self._session.post(url, data=webhook.body, headers=webhook.headers()) as answer:
-                return answer.status, await answer.read()
-        except (aiohttp.ClientError, OSError):  # TimeoutError is one
-            return None, b""
+        async with self._session.post(url, data=webhook.body, headers=webhook.headers()) as answer:
+            return answer.status, await answer.read()
 
 
 def _request(webhook: Webhook, status: int | None, body: bytes) -> Request:

@@ -10,8 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    quiet = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
+def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    quiet = {
+        name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")
+    }
+    quiet |= environment
     command = [sys.executable, "-m", "examples.demo", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=240, check=False
@@ -37,6 +40,13 @@ def test_the_demo_ends_well_and_every_number_is_what_it_must_be(tmp_path: Path) 
     assert row(demo.stdout, "replayed") == ["3", "3", "ok"]
     assert row(demo.stdout, "delivered") == ["36", "36", "36", "ok"]
     assert "\x1b" not in demo.stdout
+
+
+def test_the_demo_fails_when_a_number_is_wrong(tmp_path: Path) -> None:
+    demo = run_demo("--folder", str(tmp_path / "demo"), SUREHOOK_REJECTIONS__KEEP="5")
+    assert demo.returncode == 1, demo.stdout + demo.stderr
+    assert row(demo.stdout, "rejected") == ["13", "13", "5", "WRONG"]
+    assert row(demo.stdout, "accepted") == ["157", "157", "157", "ok"]
 
 
 def test_the_demo_does_not_overwrite_a_folder_of_someone_else(tmp_path: Path) -> None:

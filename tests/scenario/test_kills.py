@@ -81,10 +81,14 @@ async def send(sender: Sender, number: int, chance: random.Random, over: asyncio
 
 def assert_it_was_hit(scene: Scene) -> None:
     """The kills have met requests, handlers and deliveries: otherwise the test has shown nothing."""
-    history = scene.history()
-    lost = "SELECT coalesce(sum(lost_leases), 0) FROM"
-    assert len(history.events) >= 20 * KILLS
-    assert sum(event.duplicates for event in history.events) >= KILLS
-    assert any(request.status is None for request in history.requests)
-    assert scene.server.database.value(f"{lost} inbox_events") > 0
-    assert scene.server.database.value(f"{lost} outbox_messages") > 0
+    history, value = scene.history(), scene.server.database.value
+    seen = {
+        "events": len(history.events),
+        "duplicates": sum(event.duplicates for event in history.events),
+        "requests without an answer": sum(request.status is None for request in history.requests),
+        "attempts that were killed": value("SELECT sum(lost_leases) FROM inbox_events"),
+        "deliveries that were killed": value("SELECT sum(lost_leases) FROM outbox_messages"),
+        "deliveries that were repeated": len(history.deliveries) - len(history.messages),
+    }
+    sys.stdout.write(f"{seen}\n")
+    assert [name for name, count in seen.items() if count < KILLS // 2] == []

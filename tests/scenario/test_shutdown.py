@@ -104,7 +104,7 @@ async def test_port_in_use_is_a_clear_error(scene: Scene, tmp_path: Path) -> Non
     second.configure(server={"port": scene.server.port})
     finished = await second.command("run")
 
-    assert finished.code == 1
+    assert finished.code == 2
     assert str(scene.server.port) in finished.err
     assert "in use" in finished.err
     assert "Traceback" not in finished.err + finished.out

@@ -344,7 +344,8 @@ def traceparent(headers: Headers) -> str:
     given = [value for name, value in headers if name == "traceparent"]
     match = _TRACEPARENT.fullmatch(given[0].strip()) if len(given) == 1 else None
     if match is None or (match[1] == "00" and match[3] is not None):
-        return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+        random = os.urandom(24).hex()
+        return f"00-{random[:32]}-{random[32:]}-01"
     return f"00-{match[2]}"
 
 

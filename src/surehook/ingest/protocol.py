@@ -253,8 +253,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As uvicorn's, but trailers are dropped: they must not pass for headers (RFC 9110 section 6.5.1)."""
-        if self._in_headers:
-            super().on_header(name, value)
+        if not self._in_headers:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         problem = self._fault()

@@ -44,16 +44,20 @@ def judge(answer: Answer, attempt: Try) -> Outcome:
     """2xx is delivered; 410 is final; anything else, redirects too, is tried again."""
     if 200 <= answer.status < 300:
         return Delivered()
-    gone = answer.status == 410
     line = f"HTTP {answer.status} {answer.phrase}".rstrip()
-    message = f"{line}: the receiver wants no more of this" if gone else line
+    failed = failure(attempt, f"HTTP {answer.status}", _meaning(answer), _detail(line, answer))
     return Failed(
-        msgspec.structs.replace(
-            failure(attempt, f"HTTP {answer.status}", message, _detail(line, answer)), status=answer.status
-        ),
+        msgspec.structs.replace(failed, status=answer.status),
         retry_after_ms=retry_after(answer.headers.get("retry-after"), attempt.failed_at),
-        permanent=gone,
+        permanent=answer.status == 410,
     )
+
+
+def _meaning(answer: Answer) -> str:
+    phrase = answer.phrase or "no success"
+    if answer.status == 410:
+        return f"{phrase}: the receiver will never want this"
+    return f"{phrase}: redirects are not followed" if 300 <= answer.status < 400 else phrase
 
 
 def unanswered(error: BaseException, attempt: Try) -> Failed:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.unit.cli.conftest import CommandLine
 
 FILES = [
@@ -39,9 +40,12 @@ def test_init_writes_a_project_and_says_what_is_next(surehook: CommandLine, fold
 
 
 def test_secrets_are_random_and_for_their_owner_only(surehook: CommandLine, folder: Path) -> None:
-    os.umask(os.umask(0))  # whatever it is
-    surehook("init", "a")
-    surehook("init", "b")
+    before = os.umask(0)
+    try:
+        surehook("init", "a")
+        surehook("init", "b")
+    finally:
+        os.umask(before)
     for name in ("github", "ledger", "stripe"):
         one, other = folder / "a/secrets" / name, folder / "b/secrets" / name
         assert stat.S_IMODE(one.stat().st_mode) == 0o600

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.builders import arrival, failure, message, settlement
-from tests.unit.cli.conftest import CommandLine, Fill
 
 from surehook.clock import Millis
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
 from surehook.model import MessageSettlement, Rejection
 from surehook.states import EventState, MessageState, Reason
 from surehook.storage.sqlite import SqliteDatabase
+from tests.builders import arrival, failure, message, settlement
+from tests.unit.cli.conftest import CommandLine, Fill
 
 WHY = ("--reason", "mended the handler", "--actor", "ada")
 MISSING_EVENT = typeid(EVENT_PREFIX, bytes(16))
@@ -69,7 +69,7 @@ async def _fill(database: SqliteDatabase) -> Names:
             ),
         ]
     )
-    [[third]] = await storage.accept([arrival("three", b"{}", type=HOSTILE, now=now)], now)
+    [[third]] = await storage.accept([arrival("three", b"{}", type=HOSTILE, now=Millis(now + 5))], now)
     await storage.accept([arrival("one", b'{"id": "one", "amount": 7}', now=now)], now)
     await storage.reject([_rejection(now)], keep=10)
     events = [typeid(EVENT_PREFIX, id) for id in (first.id, second.id, third.id)]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.unit.cli.conftest import CommandLine
 
 from surehook.cli import main
 from surehook.cli.root import told
@@ -19,6 +18,7 @@ from surehook.errors import (
     Unavailable,
 )
 from surehook.version import __version__
+from tests.unit.cli.conftest import CommandLine
 
 EVENT = "evt_" + "0" * 26
 

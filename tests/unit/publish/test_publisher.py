@@ -23,6 +23,7 @@ from surehook.publish.publisher import Publisher
 from surehook.retry import RetryPolicy
 from surehook.states import EventState, MessageState, Reason
 from surehook.storage import Reader, Storage
+from surehook.telemetry import current_context
 from tests.builders import action, arrival, message, settlement
 from tests.contract.receivers import Receiver, Request, receiving
 from tests.scenario.waiting import wait_until
@@ -75,6 +76,31 @@ async def reached(reader: Reader, id: MessageId, state: MessageState) -> Message
     found = await wait_until(look, f"a message that is {state}")
     assert found is not None
     return found
+
+
+async def reached_any(reader: Reader, id: MessageId) -> MessageRow:
+    row = await reader.message(id)
+    assert row is not None
+    return row
+
+
+async def tried(publisher: Publisher, receiver: Receiver, times: int) -> None:
+    """Wait until the receiver has had so many requests and their ends are settled."""
+    await wait_until(
+        lambda: len(receiver.requests) == times and publisher.in_flight == 0, f"{times} tries to end"
+    )
+
+
+class Contexts(logging.Handler):
+    """Keeps the context of each line, with its message and event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "event", None)
+        self.lines.append({**current_context(), "message": record.getMessage(), "event": event})
 
 
 class Gate:
@@ -182,10 +208,7 @@ async def test_a_message_whose_attempts_are_used_up_is_dead_and_can_be_replayed(
     [id] = await publish(storage, clock, "ledger")
     async with publishing(storage, clock, route(receiver.url, clock)) as publisher:
         for tries, wait in enumerate(POLICY.delays, start=1):
-            await wait_until(
-                lambda tries=tries: len(receiver.requests) == tries and publisher.in_flight == 0,
-                "the try to end",
-            )
+            await tried(publisher, receiver, tries)
             assert (await reached_any(reader, id)).state is MessageState.RETRYING
             clock.advance(wait)
             publisher.wake()
@@ -302,12 +325,6 @@ async def test_stopping_waits_for_what_is_being_sent(
     states = {id: (await reached_any(reader, id)).state for id in (first, second)}
     assert sorted(states.values()) == ["PENDING", "SENT"]
     assert len(receiver.requests) == 1
-
-
-async def reached_any(reader: Reader, id: MessageId) -> MessageRow:
-    row = await reader.message(id)
-    assert row is not None
-    return row
 
 
 async def test_what_cannot_finish_before_the_stop_is_given_back_uncounted(
@@ -439,21 +456,28 @@ async def test_a_transport_that_breaks_its_contract_fails_its_messages_and_not_t
 
 
 async def test_every_line_about_a_delivery_names_the_message(
-    storage: Storage,
-    reader: Reader,
-    clock: ManualClock,
-    receiver: Receiver,
-    caplog: pytest.LogCaptureFixture,
+    storage: Storage, reader: Reader, clock: ManualClock, receiver: Receiver
 ) -> None:
     receiver.answer = Statuses(503)
     [id] = await publish(storage, clock, "ledger")
-    with caplog.at_level(logging.DEBUG, "surehook.publish.lane"):
+    contexts = Contexts()
+    logger = logging.getLogger("surehook.publish")
+    logger.addHandler(contexts)
+    try:
         async with publishing(storage, clock, route(receiver.url, clock)):
             await reached(reader, id, MessageState.RETRYING)
-    [record] = [record for record in caplog.records if getattr(record, "event", "") == "publisher.retrying"]
-    assert record.getMessage() == (
-        "delivery to ledger failed, attempt 1: HTTP 503: HTTP 503 Service Unavailable"
-    )
+    finally:
+        logger.removeHandler(contexts)
+    assert contexts.lines == [
+        {
+            "message": "delivery to ledger failed, attempt 1: HTTP 503: Service Unavailable",
+            "event": "publisher.retrying",
+            "message_id": typeid(MESSAGE_PREFIX, id),
+            "destination": "ledger",
+            "type": "payment.recorded",
+            "attempt": 1,
+        }
+    ]
 
 
 async def test_many_messages_are_each_delivered_once(

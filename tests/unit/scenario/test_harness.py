@@ -58,13 +58,25 @@ async def test_receiver_hangs_when_told_to(receiver: Receiver) -> None:
     assert [delivery.status for delivery in receiver.deliveries()] == [None, 204]
 
 
-async def test_sender_notes_that_nobody_answered(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+async def test_sender_notes_that_no_answer_came(tmp_path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
     journal = tmp_path / "journal.jsonl"
     webhook = order("o-1")
-    async with Sender(f"http://127.0.0.1:{port}", journal) as sender:
-        assert (await sender.post(webhook)).status is None
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Sender(f"http://127.0.0.1:{port}", journal) as sender:
+            assert (await sender.post(webhook)).status is None
     assert read_lines(journal, Request) == [Request("acme", "o-1", digest(webhook.body), None)]
+
+
+async def test_sender_notes_nothing_that_was_not_sent(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    async with Sender(f"http://127.0.0.1:{port}", tmp_path / "journal.jsonl") as sender:
+        assert (await sender.post(order("o-1"))).status is None
+    assert read_lines(sender.journal, Request) == []
 
 
 async def test_waiting_ends_at_its_deadline() -> None:
