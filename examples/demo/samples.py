@@ -74,9 +74,9 @@ def delivery_id(number: int) -> str:
 def stripe_body(name: str, number: int, fields: Mapping[str, object]) -> bytes:
     """The sample ``name`` with ids that end in ``number``, and with ``fields`` of the object replaced."""
     event = sample("stripe", name)
-    event["id"] += f"1RkDemo{number:08d}"
     event["created"] += number
-    event["data"]["object"]["id"] += f"1RkDemo{number:08d}"
+    for part in (event, event["data"]["object"]):
+        part["id"] = f"{part['id'][:-8]}{number:08d}"
     event["data"]["object"].update(fields)
     return compact(event)
 

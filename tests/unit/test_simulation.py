@@ -41,6 +41,8 @@ class Inbox(RuleBasedStateMachine):
         #: How often each event was replayed, and its effects by (event, replays).
         self.replays: dict[EventId, int] = {}
         self.effects: set[tuple[EventId, int]] = set()
+        #: The highest lease token issued for each event: only its holder may end the attempt.
+        self.newest: dict[EventId, int] = {}
         self.database: SqliteDatabase = self.run(self.open())
 
     def run(self, coroutine: Any) -> Any:
@@ -79,6 +81,7 @@ class Inbox(RuleBasedStateMachine):
         tokens = {(claim.id, claim.token) for claim in self.held}
         assert not any((claim.id, claim.token) in tokens for claim in claims), "a token was issued twice"
         self.held += claims
+        self.newest.update({claim.id: claim.token for claim in claims})
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), publish=st.booleans())
@@ -98,6 +101,7 @@ class Inbox(RuleBasedStateMachine):
             return True
 
         if self.run(work()):
+            assert claim.token == self.newest[claim.id], "a worker that had lost its lease completed the event"
             assert (claim.id, replays) not in self.effects, "an effect was applied twice"
             self.effects.add((claim.id, replays))
 
@@ -107,7 +111,8 @@ class Inbox(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.held))
         due = Millis(self.clock.now() + 50) if state is EventState.RETRYING else None
         end = settlement(claim, state, now=self.clock.now(), due_at=due, failure=failure())
-        self.run(self.database.storage.settle([end]))
+        [settled] = self.run(self.database.storage.settle([end]))
+        assert not settled or claim.token == self.newest[claim.id], "a worker that had lost its lease wrote"
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())

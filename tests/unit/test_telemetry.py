@@ -257,6 +257,32 @@ def test_a_readable_line_and_its_traceback(plain: Lines) -> None:
     assert all(line.startswith("    | ") for line in rest)
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("form", "stream", "no_color", "begin"),
+    [
+        ("auto", Terminal(), "", "\x1b[2m"),
+        ("auto", Terminal(), "1", "2"),
+        ("auto", io.StringIO(), "", "{"),
+        ("json", Terminal(), "", "{"),
+        ("text", io.StringIO(), "", "2"),
+    ],
+)
+def test_the_form_follows_the_stream(
+    form: Any, stream: io.StringIO, no_color: str, begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    telemetry.configure(form, "INFO", stream)
+    logging.getLogger().handlers[-1].handle(logging.LogRecord("x", logging.INFO, "", 0, "text", (), None))
+    logging.getLogger().handlers[-1].flush()
+    line = stream.getvalue()
+    assert line.startswith(begin) or (begin == "2" and line[0].isdigit())
+
+
 def test_configure_again_replaces_its_own_handler_only(lines: Lines) -> None:
     others = [each for each in logging.getLogger().handlers if not isinstance(each, telemetry.StreamWriter)]
     second = Lines()

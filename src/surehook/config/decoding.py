@@ -147,7 +147,7 @@ def as_table(node: Tree) -> Mapping[str, Tree]:
         return node
     value = _from_toml(node) if node.text else node.value
     if not isinstance(value, dict):
-        raise Unfit(f"expected a table, found {found(value)}.")
+        raise Unfit(f"expected a table, found {name_of(value)}.")
     return {key: Given(item, node.source) for key, item in value.items()}
 
 
@@ -157,7 +157,7 @@ def as_list(node: Given) -> list[Given]:
         return [Given(part.strip(), node.source, True) for part in node.value.split(",") if part.strip()]
     value = _from_toml(node) if node.text else node.value
     if not isinstance(value, list | tuple):
-        raise Unfit(f"expected a list, found {found(value)}.")
+        raise Unfit(f"expected a list, found {name_of(value)}.")  # not shown: it may be a secret
     return [Given(item, node.source) for item in value]
 
 
@@ -207,13 +207,14 @@ def wanted(kind: inspect.Type) -> str:
 
 def found(value: Any) -> str:
     """A value as an error shows it: short, and on one line."""
-    name = _NAMES.get(type(value), "a date" if hasattr(value, "isoformat") else "something else")
     text = repr(value)
-    return (
-        f"{name}"
-        if isinstance(value, list | dict)
-        else f"{name}: {text[:57] + '...' if len(text) > 60 else text}"
-    )
+    shown = text[:57] + "..." if len(text) > 60 else text
+    return name_of(value) if isinstance(value, list | dict) else f"{name_of(value)}: {shown}"
+
+
+def name_of(value: Any) -> str:
+    """What kind of value it is, in words."""
+    return _NAMES.get(type(value), "a date or time")
 
 
 def _duration(given: Given) -> int:
@@ -256,7 +257,7 @@ def _reference(given: Given) -> str:
     # What stands here may be the secret itself, so it is not shown.
     raise Unfit(
         'expected where the secret is found: "env:NAME" or "file:PATH", never the secret itself; '
-        f"found {_NAMES.get(type(value), 'something else')} that is neither (not shown)."
+        f"found {name_of(value)} that is neither (not shown)."
     )
 
 

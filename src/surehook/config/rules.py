@@ -38,8 +38,10 @@ def database_path(url: str) -> Path:
         )
     path, mark, options = rest.partition("?")
     if mark and not _OPTIONS.fullmatch(options):
-        raise ConfigurationError(f"?{options} is not understood: the only option is ?synchronous=FULL (the default), "
-        "EXTRA, NORMAL or OFF.")
+        raise ConfigurationError(
+            f"?{options} is not understood: the only option is ?synchronous=FULL (the default), "
+            "EXTRA, NORMAL or OFF."
+        )
     return Path(path[1:])
 
 

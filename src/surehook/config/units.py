@@ -28,6 +28,7 @@ def milliseconds(text: str) -> int:
     return _parse(_DURATION, _DURATIONS, text, DURATION)
 
 
+#: What handlers' options call it.
 parse_duration = milliseconds
 
 
