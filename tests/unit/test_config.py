@@ -332,7 +332,7 @@ WRONG = {
     "queue": ("queue = 'verysecret'", 'queue (surehook.toml): expected "database".'),
     "console-open": (
         "[console]\nhost = '0.0.0.0'",
-        'console.token: required, since console.host ("0.0.0.0") can be reached from other machines. '
+        "console.token: required, since console.host ('0.0.0.0') can be reached from other machines. "
         'Example: token = "env:SUREHOOK_CONSOLE_TOKEN"',
     ),
     "same-port": (

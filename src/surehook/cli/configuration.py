@@ -17,6 +17,7 @@ from surehook.errors import ConfigurationError, SurehookError
 from surehook.ingest.packs import build_provider
 from surehook.publish.egress import check_url
 from surehook.secrets import resolve
+from surehook.telemetry import printable
 
 
 @click.group()
@@ -39,7 +40,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
         print_json({"ok": not problems, "problems": problems})
     else:
         for problem in problems:
-            click.echo(f"- {problem}", err=True)
+            click.echo(f"- {printable(problem)}", err=True)
         click.echo(_verdict(examination.loaded, len(problems)), err=bool(problems))
     ctx.exit(USAGE if problems else 0)
 

@@ -22,6 +22,7 @@ from surehook.cli.records import audit, rejections
 from surehook.cli.run import run
 from surehook.cli.send import send
 from surehook.errors import ConfigurationError, InvalidRequest, NotFound, SurehookError
+from surehook.telemetry import printable
 from surehook.version import __version__
 
 COMMANDS: Final[Sequence[click.Command]] = (
@@ -42,7 +43,7 @@ class Told(click.ClickException):
     """An error that is told in one message on stderr."""
 
     def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
+        super().__init__("\n".join(map(printable, message.splitlines())))
         self.exit_code = code  # type: ignore[misc]  # click reads it from the instance and declares it on the class
 
 

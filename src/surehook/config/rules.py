@@ -82,7 +82,7 @@ def _ports(settings: Settings) -> Iterator[tuple[str, str]]:
     if not is_loopback(console.host) and console.token is None:
         yield (
             "console.token",
-            f'required, since console.host ("{console.host}") can be reached from other machines. '
+            f"required, since console.host ({console.host!r}) can be reached from other machines. "
             'Example: token = "env:SUREHOOK_CONSOLE_TOKEN"',
         )
     if console.port and (console.host, console.port) == (server.host, server.port):

@@ -16,7 +16,7 @@ from surehook.grouping import GroupCommit
 from surehook.handlers import Event, Registry
 from surehook.ids import EVENT_PREFIX, EventId, typeid
 from surehook.model import Claim, NewMessage, Settlement
-from surehook.outbox import Outbox
+from surehook.outbox import Outbox, applies
 from surehook.queue import Queue
 from surehook.retry import RetryPolicy
 from surehook.states import EventState, Reason
@@ -221,7 +221,8 @@ class Worker:
         )
 
     def _forwarded(self, claim: Claim, event: Event) -> tuple[NewMessage, ...]:
-        rules = self._tools.forwards
+        # a body that no rule asks for need not be JSON
+        rules = [rule for rule in self._tools.forwards if applies(rule, claim)]
         return self._tools.outbox.forwarded(rules, claim, event.data) if rules else ()
 
     async def _settle_failure(self, claim: Claim, outcome: Outcome) -> None:

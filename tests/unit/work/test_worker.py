@@ -401,6 +401,13 @@ async def test_a_forward_rule_publishes_without_code(bench: Bench) -> None:
     await bench.becomes(await bench.post("b", b"{}", type="charge.failed"), EventState.IGNORED)
 
 
+async def test_a_body_that_no_rule_asks_for_need_not_be_json(bench: Bench) -> None:
+    bench.forwards = (ForwardRule(to=("ledger",), provider="other"),)
+    bench.app.on("stripe")(_nothing)
+    await bench.start()
+    await bench.becomes(await bench.post("a", b"plain text"), EventState.PROCESSED)
+
+
 # leases
 
 

@@ -1,163 +1,41 @@
-"""The only place that builds adapters and roles from the settings."""
+"""A node: the roles of one process, from start to stop."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
-import os
 import shutil
-import signal
-import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import Final, Literal
 
-import msgspec
-import uvloop
-
-from surehook import telemetry
 from surehook.clock import Clock, SystemClock
 from surehook.config import Settings
-from surehook.errors import ConfigurationError, SurehookError, did_you_mean
 from surehook.handlers import Registry
 from surehook.inbox import Inbox
 from surehook.ingest.health import Check, HealthApp, Readiness
 from surehook.ingest.http import IngestApp
-from surehook.ingest.packs import Provider, build_provider
 from surehook.ingest.problems import Receive, Scope, Send
 from surehook.ingest.rejections import RejectionLog
 from surehook.ingest.server import Server
 from surehook.ops.sweep import Sweep
 from surehook.outbox import Outbox
-from surehook.publish.http import HttpTransport
-from surehook.publish.lane import Route, Timing
+from surehook.publish.lane import Timing
 from surehook.publish.publisher import Publisher
 from surehook.queue.database import DatabaseQueue
-from surehook.retry import RetryPolicy
-from surehook.secrets import resolve
 from surehook.service import Duty, Service
-from surehook.storage import Reader, Storage
-from surehook.storage.migrate import AppliedMigration, require_current
-from surehook.storage.sqlite import SqliteDatabase, open_sqlite
+from surehook.storage.migrate import require_current
+from surehook.storage.sqlite import SqliteDatabase
+from surehook.wiring.database import clock_of, open_unmigrated
+from surehook.wiring.parts import build_providers, build_routes, process_name
 from surehook.work.worker import Tools, Worker
 
 logger = logging.getLogger(__name__)
 
 Role = Literal["ingest", "worker", "publisher", "console"]
-#: How often the database's clock is read to find the reading with the least delay.
-_READINGS: Final = 4
-
 ROLES: Final[tuple[Role, ...]] = ("ingest", "worker", "publisher", "console")
 
-
-class OpenedDatabase(msgspec.Struct, frozen=True):
-    """What a command works with."""
-
-    storage: Storage
-    reader: Reader
-    clock: Clock
-
-
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[OpenedDatabase]:
-    """The database, for one command.
-
-    Raises SchemaMismatch when its schema is missing, old or newer, Unavailable when it cannot be opened.
-    """
-    database = await _open(settings)
-    try:
-        require_current(await database.migrations())
-        yield OpenedDatabase(database.storage, database.reader, await _clock_of(database))
-    finally:
-        await database.close()
-
-
-async def migration_status(settings: Settings) -> list[AppliedMigration]:
-    """Every migration and when it was applied. Raises SchemaMismatch as ``migrate.compare`` says."""
-    database = await _open(settings)
-    try:
-        return await database.migrations()
-    finally:
-        await database.close()
-
-
-async def migrate(settings: Settings) -> list[str]:
-    """Apply the missing migrations; returns their names."""
-    database = await _open(settings)
-    try:
-        return [f"{each.version:04}_{each.name}" for each in await database.migrate(SystemClock())]
-    finally:
-        await database.close()
-
-
-def load_app(settings: Settings) -> Registry:
-    """The application that ``app`` names, or an empty one.
-
-    Raises ConfigurationError when it cannot be imported or is no App.
-    """
-    if settings.app is None:
-        return Registry()
-    module_name, _, attribute = settings.app.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except SurehookError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(
-            f"app = {settings.app!r} cannot be imported from {here}: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(found, Registry):
-        raise ConfigurationError(f"app = {settings.app!r} is a {type(found).__name__}, not a surehook.App")
-    return found
-
-
-def build_providers(settings: Settings) -> Mapping[str, Provider]:
-    """The configured providers. Raises ConfigurationError for what cannot work."""
-    return {
-        name: build_provider(name, each, resolve, settings.server.max_body)
-        for name, each in settings.providers.items()
-    }
-
-
-def build_routes(settings: Settings, clock: Clock) -> list[Route]:
-    """The configured destinations with their transports. Raises ConfigurationError for what cannot work."""
-    return [
-        Route(
-            name,
-            HttpTransport(name, each, [resolve(secret) for secret in each.secrets], clock),
-            RetryPolicy(each.retries),
-            each.concurrency,
-        )
-        for name, each in settings.destinations.items()
-    ]
-
-
-def _process_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-async def _open(settings: Settings) -> SqliteDatabase:
-    return await open_sqlite(settings.database, transaction_budget=settings.handlers.transaction_budget)
-
-
-async def _clock_of(database: SqliteDatabase) -> Clock:
-    """This machine's clock, set by the database's: the best of a few readings, as NTP does it (RFC 5905, section 8)."""
-    clock = SystemClock()
-    readings = []
-    for _ in range(_READINGS):
-        before = clock.now()
-        there = await database.reader.database_time()
-        after = clock.now()
-        readings.append((after - before, there - (before + after) // 2))
-    delay, offset = min(readings)
-    # a distance within the delay of the reading is none that was measured
-    return SystemClock(offset if abs(offset) > delay else 0)
+#: Threads that may hang in handlers before the process says that it is not ready.
+HANGING: Final = 100
 
 
 class Node:
@@ -190,11 +68,11 @@ class Node:
             raise
 
     async def _start(self, migrate: bool, listen: bool) -> None:
-        database = self._database = await _open(self._settings)
+        database = self._database = await open_unmigrated(self._settings)
         if migrate:
             await database.migrate(SystemClock())
         require_current(await database.migrations())
-        clock = await _clock_of(database)
+        clock = await clock_of(database)
         queue = DatabaseQueue()
         self._readiness = Readiness(self._checks(database))
         duties = [Duty("sweep", self._sweep(database, queue, clock).run_once, self._settings.handlers.sweep)]
@@ -256,7 +134,7 @@ class Node:
             database.storage,
             build_routes(self._settings, clock),
             clock,
-            worker=_process_name(),
+            worker=process_name(),
             timing=Timing(handlers.lease, handlers.heartbeat, handlers.poll),
         )
         self._publisher.start()
@@ -271,7 +149,7 @@ class Node:
             forwards=self._settings.forward,
             clock=clock,
             settings=self._settings.handlers,
-            name=_process_name(),
+            name=process_name(),
             published=self._published,
         )
         self._worker = Worker(tools)
@@ -334,17 +212,6 @@ class Node:
         return {"write": write_path, "schema": schema, "disk": disk, "handlers": handlers}
 
 
-async def _all_of(endings: Iterable[Awaitable[object]]) -> None:
-    """Await every one of them; an error in one is logged and keeps none of the others from its end."""
-    for result in await asyncio.gather(*endings, return_exceptions=True):
-        if isinstance(result, BaseException):
-            logger.error("a part did not stop cleanly", exc_info=result, extra={"event": "node.unclean"})
-
-
-#: Threads that may hang in handlers before the process says that it is not ready.
-HANGING: Final = 100
-
-
 class MountedNode:
     """The ASGI face of a node that runs inside a user's own server."""
 
@@ -359,47 +226,8 @@ class MountedNode:
         await self._node.ingest(scope, receive, send)
 
 
-def warn_of_unknown(settings: Settings, registry: Registry) -> None:
-    """Log what is probably a slip of the pen: a handler for a provider that is not configured."""
-    for handler in registry.handlers:
-        if handler.provider != "*" and handler.provider not in settings.providers:
-            hint = did_you_mean(handler.provider, settings.providers)
-            logger.warning(
-                "%s is for the provider %r, which is not configured. %s", handler.name, handler.provider, hint
-            )
-
-
-def run(settings: Settings, roles: Collection[str], *, migrate: bool = True) -> int:
-    """Run the roles until SIGTERM or SIGINT; returns the exit code.
-
-    The first signal drains (``server.drain_timeout``), the second one ends the process at once, which loses nothing that
-    was acknowledged. Raises ConfigurationError, SchemaMismatch or Unavailable when it cannot start.
-    """
-    telemetry.configure(settings.log_format, settings.log_level, sys.stderr)
-    wanted = [role for role in ROLES if role in roles] or list(ROLES)
-    registry = load_app(settings)
-    warn_of_unknown(settings, registry)
-    node = Node(settings, registry, wanted)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(node, migrate))
-
-
-async def _serve(node: Node, migrate: bool) -> int:
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            logger.warning("stopped at once by a second signal", extra={"event": "node.killed"})
-            logging.shutdown()
-            os._exit(1)
-        logger.info("draining; a second signal stops at once", extra={"event": "node.draining"})
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    await node.start(migrate=migrate)
-    await stop.wait()
-    await node.stop()
-    logger.info("stopped", extra={"event": "node.stopped"})
-    return 0
+async def _all_of(endings: Iterable[Awaitable[object]]) -> None:
+    """Await every one of them; an error in one is logged and keeps none of the others from its end."""
+    for result in await asyncio.gather(*endings, return_exceptions=True):
+        if isinstance(result, BaseException):
+            logger.error("a part did not stop cleanly", exc_info=result, extra={"event": "node.unclean"})
