@@ -89,7 +89,7 @@ def filed(event: Event) -> None:
     event.publish(**message(event))
 
 
-@app.on("acme", "order.held")
+@app.on("acme", "order.held", timeout="1m")
 async def held(event: Event, tx: Transaction) -> None:
     """Stops within its work, before or inside its transaction, until the gate is open."""
     if event.data["hold"] == "before":
@@ -102,7 +102,7 @@ async def held(event: Event, tx: Transaction) -> None:
         await gate()
 
 
-@app.on("acme", "order.held_in_thread")
+@app.on("acme", "order.held_in_thread", timeout="1m")
 def held_in_thread(event: Event, tx: SyncTransaction) -> None:
     if event.data["hold"] == "before":
         note("held", event)

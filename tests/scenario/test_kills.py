@@ -1,17 +1,20 @@
-"""``kill -9`` at random moments under load: nothing that was acknowledged is lost, nothing happens twice."""
+"""Processes that die or stand still at any moment: nothing acknowledged is lost, nothing happens twice."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.scenario.installation import Installation
-from tests.scenario.scene import Scene
+from tests.scenario.scene import Scene, installation
 from tests.scenario.sender import Sender
+from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import Webhook, invoice, order, push
 
 KILLS = 50
@@ -60,6 +63,41 @@ async def test_fifty_kills_lose_and_repeat_nothing(scene: Scene) -> None:
 
     assert scene.violations() == []
     assert_it_was_hit(scene)
+
+
+@pytest.mark.parametrize("event", ["order.held", "order.held_in_thread"])
+async def test_paused_worker_that_lost_its_lease_writes_nothing(
+    scene: Scene, tmp_path: Path, event: str
+) -> None:
+    """A process that stands still for longer than its lease finds, when it goes on, that another one was faster."""
+    paused, other = scene.server, second_process(scene, tmp_path / "other")
+    await paused.start()
+    await scene.sender.post(order("o-1", event, hold="before"))
+    await wait_until(lambda: paused.notes("held"), "the handler is within its work")
+    paused.signal(signal.SIGSTOP)
+    paused.touch("gate")
+    other.touch("gate")
+    try:
+        await other.start()
+        await other.in_state("o-1", "PROCESSED")
+        paused.signal(signal.SIGCONT)
+        assert await paused.stop() == 0
+        await other.settled()
+        assert await other.stop() == 0
+    finally:
+        await other.kill()
+
+    assert scene.violations() == []
+    assert len(paused.notes("held")) == len(other.notes("held")) == 1
+
+
+def second_process(scene: Scene, folder: Path) -> Installation:
+    """Another process that works on the same database."""
+    folder.mkdir()
+    other = installation(folder, scene.ledger, scene.store)
+    other.configure(database=f"sqlite:///../{scene.server.folder.name}/surehook.db")
+    other.database = scene.server.database
+    return other
 
 
 async def live_and_die(server: Installation, chance: random.Random) -> None:

@@ -66,6 +66,21 @@ async def test_killed_worker_resumes_without_duplicates(scene: Scene, event: str
     assert scene.violations() == []
 
 
+async def test_heartbeat_takes_no_finished_attempt_for_a_lost_one(scene: Scene) -> None:
+    """A heartbeat that is on its way while an attempt ends finds the lease gone, because nobody needs it any more."""
+    server = scene.server
+    server.configure(handlers={"heartbeat": "10ms"})
+    await server.start()
+    kinds = ["order.paid", "order.packed", "order.seen", "order.filed"]
+    await scene.sender.post_all(order(f"o-{n}", kinds[n % len(kinds)]) for n in range(800))
+    await server.settled()
+    assert await server.stop() == 0
+
+    assert server.database.value("SELECT sum(lost_leases) FROM inbox_events") == 0
+    assert "lease_lost" not in (server.folder / "run.err").read_text()
+    assert scene.violations() == []
+
+
 async def test_failing_handler_is_retried_with_backoff(scene: Scene) -> None:
     scene.server.configure(handlers={"retries": ["300ms", "600ms", "1200ms"]})
     await scene.server.start()

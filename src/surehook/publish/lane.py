@@ -72,7 +72,6 @@ class Flight:
 
     claim: MessageClaim
     lease_until: Millis
-    ended: bool = False
 
 
 class Lane:
@@ -137,7 +136,6 @@ class Lane:
                 logger.error("a delivery could not be settled: its lease will end", exc_info=error)
         finally:
             for flight in flights:
-                flight.ended = True
                 self.flights.discard(flight)
             self._wake()
 

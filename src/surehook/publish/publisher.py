@@ -70,7 +70,8 @@ class Publisher:
         lease_until = Millis(self._clock.now() + self._timing.lease)
         lost = set(await self._storage.extend_messages([flight.claim for flight in flights], lease_until))
         for flight in flights:
-            flight.lease_until = Millis(0) if flight.claim.id in lost else lease_until
+            if flight.claim.id not in lost:
+                flight.lease_until = lease_until
 
     async def stop(self, drain_timeout: int) -> None:
         """Stop claiming, let what is being sent finish within ``drain_timeout`` ms, then give the rest back uncounted."""
