@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
+
 from tests.scenario.history import History, Key, StoredMessage
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from tests.scenario.receiver import Receiver
 from tests.scenario.scene import Scene, installation
 from tests.scenario.sender import Sender

@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+
 from tests.scenario.history import Database
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import PROVIDERS, SECRETS

@@ -14,9 +14,9 @@ import msgspec
 from aiohttp import web
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
-from tests.scenario.history import Delivery, digest, read_lines
 
 from surehook.clock import SystemClock
+from tests.scenario.history import Delivery, digest, read_lines
 
 #: What the installation signs its deliveries with.
 SECRET = "whsec_" + base64.b64encode(b"the secret of all our receivers").decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+
 from tests.scenario.checker import Violation, check
 from tests.scenario.history import History, read_history
 from tests.scenario.installation import Installation

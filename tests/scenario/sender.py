@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
+
 from tests.scenario.history import Request, digest
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import Webhook

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.scenario.receiver import HANG
 from tests.scenario.scene import Scene
 from tests.scenario.waiting import wait_until

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.scenario.installation import Installation
 from tests.scenario.scene import Scene, installation
 from tests.scenario.sender import Sender

@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+
+from surehook.ids import EVENT_PREFIX, typeid
 from tests.scenario.history import Delivery
 from tests.scenario.installation import Note
 from tests.scenario.scene import Scene
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import Webhook, invoice, order, push
-
-from surehook.ids import EVENT_PREFIX, typeid
 
 #: The least part of a wait that the jitter of the retry policies leaves.
 JITTER = 0.8

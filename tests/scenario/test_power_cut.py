@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from tests.scenario.checker import Rule
 from tests.scenario.history import Database
 from tests.scenario.scene import Scene

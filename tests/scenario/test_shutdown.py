@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from tests.scenario.installation import Installation
 from tests.scenario.scene import Scene, installation
 from tests.scenario.waiting import wait_until

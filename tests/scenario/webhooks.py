@@ -8,9 +8,9 @@ import json
 from typing import Any
 
 import msgspec
-from tests.scenario.checker import Expected
 
 from surehook.clock import SystemClock
+from tests.scenario.checker import Expected
 
 #: What the scenarios' providers sign with, by the name of the environment variable that holds it.
 SECRETS = {

@@ -11,6 +11,7 @@ import click
 from surehook import wiring
 from surehook.cli.options import USAGE, global_options, json_option, options_of
 from surehook.cli.output import print_json, print_table
+from surehook.clock import SystemClock
 from surehook.config import Loaded, Settings, examine
 from surehook.config import show as every_setting
 from surehook.errors import ConfigurationError, SurehookError
@@ -71,23 +72,34 @@ def _verdict(loaded: Loaded, count: int) -> str:
 
 def _problems(settings: Settings) -> Iterator[str]:
     """What only shows when the parts are built."""
-    for check_one in _checks(settings):
-        try:
-            check_one()
-        except SurehookError as error:
-            yield str(error)
+    for *details, whole in _checks(settings):
+        problems = [problem for problem in map(_problem, details) if problem]
+        # the whole would only repeat the first of them
+        yield from problems or filter(None, [_problem(whole)])
 
 
-def _checks(settings: Settings) -> Iterator[Callable[[], object]]:
+def _problem(check_one: Callable[[], object]) -> str | None:
+    try:
+        check_one()
+    except SurehookError as error:
+        return str(error)
+    return None
+
+
+def _checks(settings: Settings) -> Iterator[list[Callable[[], object]]]:
+    """For each part, checks of its details and then of the whole."""
     for name, provider in settings.providers.items():
-        yield partial(build_provider, name, provider, resolve, settings.server.max_body)
+        yield [partial(build_provider, name, provider, resolve, settings.server.max_body)]
     for name, destination in settings.destinations.items():
-        yield partial(check_url, name, destination.url, destination.allow_private)
-        for reference in destination.secrets:
-            yield partial(_resolve, f"destinations.{name}.secrets", reference)
+        place = f"destinations.{name}.secrets"
+        yield [
+            partial(check_url, name, destination.url, destination.allow_private),
+            *(partial(_resolve, place, reference) for reference in destination.secrets),
+            partial(wiring.build_route, name, destination, SystemClock()),
+        ]
     if settings.console.token is not None:
-        yield partial(_resolve, "console.token", settings.console.token)
-    yield partial(wiring.load_app, settings)
+        yield [partial(_resolve, "console.token", settings.console.token)]
+    yield [partial(wiring.load_app, settings)]
 
 
 def _resolve(place: str, reference: str) -> None:

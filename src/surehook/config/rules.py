@@ -13,6 +13,7 @@ from surehook.config.settings import Settings
 from surehook.config.sources import Source
 from surehook.config.units import duration_text
 from surehook.errors import ConfigurationError, did_you_mean
+from surehook.matching import is_pattern
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _OPTIONS: Final = re.compile("synchronous=(full|extra|normal|off)", re.IGNORECASE)
@@ -128,6 +129,8 @@ def _forwards(settings: Settings, problems: Problems) -> Iterator[tuple[str, str
             if name not in settings.destinations and problems.clean(f"destinations.{name}"):
                 hint = did_you_mean(name, settings.destinations)
                 yield f"{place}.to", f"there is no destination {name!r}. {hint}"
+        if rule.type is not None and not is_pattern(rule.type) and problems.clean(f"{place}.type"):
+            yield f"{place}.type", f"{rule.type!r} is no pattern: write a type, 'invoice.*' or '*'"
         name = rule.provider or ""
         if name and name not in settings.providers and problems.clean(f"providers.{name}"):
             yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from surehook.wiring.database import OpenedDatabase, migrate, migration_status, open_database
 from surehook.wiring.node import ROLES, MountedNode, Node, Role
-from surehook.wiring.parts import build_providers, build_routes, load_app, warn_of_unknown
+from surehook.wiring.parts import build_providers, build_route, build_routes, load_app, warn_of_unknown
 from surehook.wiring.running import run
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "OpenedDatabase",
     "Role",
     "build_providers",
+    "build_route",
     "build_routes",
     "load_app",
     "migrate",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from surehook.clock import Clock
-from surehook.config import Settings
+from surehook.config import DestinationSettings, Settings
 from surehook.errors import ConfigurationError, SurehookError, did_you_mean
 from surehook.handlers import Registry
 from surehook.ingest.packs import Provider, build_provider
@@ -57,15 +57,18 @@ def build_providers(settings: Settings) -> Mapping[str, Provider]:
 
 def build_routes(settings: Settings, clock: Clock) -> list[Route]:
     """The configured destinations with their transports. Raises ConfigurationError for what cannot work."""
-    return [
-        Route(
-            name,
-            HttpTransport(name, each, [resolve(secret) for secret in each.secrets], clock),
-            RetryPolicy(each.retries),
-            each.concurrency,
-        )
-        for name, each in settings.destinations.items()
-    ]
+    return [build_route(name, each, clock) for name, each in settings.destinations.items()]
+
+
+def build_route(name: str, settings: DestinationSettings, clock: Clock) -> Route:
+    """One destination; nothing is connected. Raises ConfigurationError for what cannot work."""
+    try:
+        secrets = [resolve(secret) for secret in settings.secrets]
+        transport = HttpTransport(name, settings, secrets, clock)
+    except ConfigurationError as error:
+        where = f"destinations.{name}"
+        raise ConfigurationError(str(error) if where in str(error) else f"{where}: {error}") from None
+    return Route(name, transport, RetryPolicy(settings.retries), settings.concurrency)
 
 
 def process_name() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from tests.scenario.checker import Expected, Rule, Violation, check
 from tests.scenario.history import Delivery, History, Request, StoredEvent, StoredMessage
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 from standardwebhooks import Webhook as Signer
+
+from surehook.clock import SystemClock
 from tests.scenario.history import Request, digest, read_lines
 from tests.scenario.installation import free_ports, merged, toml
 from tests.scenario.receiver import HANG, SECRET, Receiver
 from tests.scenario.sender import Sender
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import order
-
-from surehook.clock import SystemClock
 
 BODY = b'{"type":"order.recorded"}'
 
