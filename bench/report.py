@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -12,8 +13,12 @@ from typing import Any
 import apsw
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+TITLE = escape(
+    "Ratio: Surehook's speed divided by this one's, median [min..max] of the rounds. CPU: time of the process for each"
+)
 RESULTS = Path(__file__).with_name("results.json")
 
 
@@ -59,9 +64,9 @@ class Spread(msgspec.Struct, frozen=True):
         """Of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
 
-    def text(self, digits: int = 2) -> str:
+    def text(self) -> str:
         """As the table shows it."""
-        return f"{self.median:.{digits}f} [{self.low:.{digits}f}..{self.high:.{digits}f}]"
+        return f"{self.median:.2f} [{self.low:.2f}..{self.high:.2f}]"
 
 
 def runs_of(comparison: Comparison, variant: Variant) -> list[Run]:
@@ -77,9 +82,9 @@ def speed(comparison: Comparison, floor: Variant) -> Spread:
 
 def show(comparisons: Sequence[Comparison], console: Console) -> None:
     """The table; what each row promises stands under its name."""
-    table = Table(title="Surehook beside its floors: median [min..max] of the rounds", title_justify="left")
+    table = Table(title=TITLE, title_justify="left")
     table.add_column("what, and its durability", ratio=1)
-    for name in ("speed, Surehook / this", "a second", "CPU us each"):
+    for name in ("ratio", "a second", "CPU us"):
         table.add_column(name, justify="right")
     for comparison in comparisons:
         add_rows(table, comparison)
@@ -93,10 +98,10 @@ def add_rows(table: Table, comparison: Comparison) -> None:
         runs = runs_of(comparison, variant)
         own = variant is comparison.subject
         table.add_row(
-            f"{f'{comparison.title}: ' if own else '  beside '}{variant.name}\n  ({variant.durability})",
-            "" if own else speed(comparison, variant).text(),
+            f"{f'{comparison.title}: ' if own else 'beside '}{variant.name}\n({variant.durability})",
+            "" if own else escape(speed(comparison, variant).text()),
             f"{statistics.median(run.rate for run in runs):.0f}",
-            Spread.over([run.cpu_us for run in runs]).text(0),
+            f"{statistics.median(run.cpu_us for run in runs):.0f}",
         )
 
 
@@ -123,6 +128,8 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "sqlite": apsw.sqlite_lib_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "load_at_the_end": os.getloadavg()[0],
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -138,6 +139,13 @@ def broken(event: Event, tx: SyncTransaction) -> None:
 async def refused(event: Event) -> None:
     note("run", event)
     raise Reject("this order is not ours")
+
+
+@app.on("acme", "order.deadly")
+async def deadly(event: Event) -> None:
+    """Takes the whole process with it."""
+    note("run", event)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.on("acme", "order.sleeping")

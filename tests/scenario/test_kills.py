@@ -92,6 +92,28 @@ async def test_paused_worker_that_lost_its_lease_writes_nothing(
     assert len(paused.notes("held")) == len(other.notes("held")) == 1
 
 
+async def test_event_that_kills_its_worker_is_given_up_on(scene: Scene) -> None:
+    server = scene.server
+    server.configure(
+        handlers={"timeout": "500ms", "transaction_budget": "300ms", "lease": "1s", "heartbeat": "300ms"}
+    )
+    await server.start()
+    deadly = asyncio.create_task(scene.sender.post(order("deadly", "order.deadly")))
+    for deaths in range(1, 4):
+        assert await server.ended() == -signal.SIGKILL
+        assert len(server.notes("run")) == deaths
+        await server.start(until_ready=False)
+    dead = await server.in_state("deadly", "DEAD")
+    await wait_until(server.ready, "it lives on")
+
+    assert [dead["reason"], dead["lost_leases"]] == ["POISON", 3]
+    assert (await scene.sender.post(order("o-1"))).status == 200
+    await server.in_state("o-1", "PROCESSED")
+    assert len(server.notes("run")) == 3
+    assert await server.stop() == 0
+    await deadly
+
+
 def second_process(scene: Scene, folder: Path) -> Installation:
     """Another process that works on the same database."""
     folder.mkdir()

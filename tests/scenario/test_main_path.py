@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -111,6 +112,8 @@ async def test_attempts_exceeded_makes_it_dead(scene: Scene) -> None:
     assert len(scene.server.notes("run")) == len(scene.server.database.failures(dead["id"])) == 3
     assert scene.server.database.effects("o-1") == 0
     assert scene.server.database.messages(dead["id"]) == []
+    listed = await scene.server.command("events", "list", "--state", "dead", "--json")
+    assert [event["external_id"] for event in json.loads(listed.out)] == ["o-1"]
     assert await scene.server.stop() == 0
 
 

@@ -181,7 +181,8 @@ async def post_all(
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(post(request)) for request in requests]
-        except* Unavailable as errors:
+        except ExceptionGroup as errors:
+            # the first speaks for all; not except*, out of which Python 3.11.2 raises another group
             raise errors.exceptions[0] from None
     return [answer for task in tasks for answer in task.result()]
 

@@ -65,6 +65,8 @@ class Worker:
         self._settlements = GroupCommit(tools.storage.settle)
         self._running: dict[EventId, tuple[Claim, asyncio.Task[None]]] = {}
         self._lost: set[EventId] = set()
+        #: Attempts whose end is being written: their leases may be gone because they are settled.
+        self._ending: set[EventId] = set()
         self._freed = asyncio.Event()
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
@@ -99,7 +101,7 @@ class Worker:
             return
         lease_until = Millis(self._tools.clock.now() + self._settings.lease)
         for id in await self._tools.storage.extend(claims, lease_until):
-            if id in self._running:
+            if id in self._running and id not in self._ending:
                 self._lost.add(id)
                 self._running[id][1].cancel()
 
@@ -156,6 +158,7 @@ class Worker:
         finally:
             del self._running[claim.id]
             self._lost.discard(claim.id)
+            self._ending.discard(claim.id)
             self._freed.set()
 
     async def _abandon(self, claim: Claim) -> None:
@@ -205,6 +208,7 @@ class Worker:
         self, claim: Claim, unit: UnitOfWork, messages: tuple[NewMessage, ...], handled: bool
     ) -> None:
         """Write the completion. Raises LeaseLost, or why it could not be written."""
+        self._ending.add(claim.id)
         settlement = Settlement(
             claim.id, claim.token, EventState.PROCESSED, self._tools.clock.now(), messages
         )
@@ -265,6 +269,7 @@ class Worker:
 
         After the lease has expired somebody else runs the event again, and the token refuses what comes late.
         """
+        self._ending.add(settlement.id)
         give_up = settlement.at + self._settings.lease
         while True:
             try:

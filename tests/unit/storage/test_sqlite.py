@@ -186,6 +186,39 @@ async def test_a_cancelled_wait_for_the_turn_leaves_no_trace(database: SqliteDat
     assert rows(database, "SELECT name FROM effects") == [("a",)]
 
 
+@pytest.mark.usefixtures("effects")
+async def test_a_thread_whose_attempt_has_ended_while_it_waited_gets_nothing(database: SqliteDatabase) -> None:
+    [one, two] = await claimed(database, "a", "b")
+    holder, late = database.storage.begin(one), database.storage.begin(two)
+    await holder.execute(INSERT, ("a",))
+    waiting = asyncio.create_task(asyncio.to_thread(late.execute_blocking, INSERT, ("late",)))
+    while not database._turns._guests:
+        await asyncio.sleep(0)
+    await late.rollback()  # the timeout of its attempt
+    await holder.complete(settlement(one))
+    with pytest.raises(TransactionError, match="has ended"):
+        await waiting
+    await database.storage.accept([arrival("c", b"c")], NOW)
+    assert rows(database, "SELECT name FROM effects") == [("a",)]
+
+
+@pytest.mark.usefixtures("effects")
+async def test_rollback_interrupts_what_a_thread_still_runs(database: SqliteDatabase) -> None:
+    [claim] = await claimed(database, "a")
+    unit = database.storage.begin(claim)
+    await unit.execute(INSERT, ("a",))
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    running = asyncio.create_task(asyncio.to_thread(unit.fetch_blocking, endless))
+    while not unit._lock.locked():
+        await asyncio.sleep(0)
+    await unit.rollback()
+    with pytest.raises(SurehookError):
+        await running
+    [[accepted]] = await database.storage.accept([arrival("b", b"b")], NOW)
+    assert not accepted.duplicate
+    assert rows(database, "SELECT * FROM effects") == []
+
+
 async def test_after_its_end_a_transaction_refuses(database: SqliteDatabase) -> None:
     [claim] = await claimed(database, "a")
     unit = database.storage.begin(claim)

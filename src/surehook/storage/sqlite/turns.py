@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import apsw
 
-from surehook.errors import CommitUnknown, Unavailable
+from surehook.errors import CommitUnknown, TransactionError, Unavailable
 from surehook.storage.sqlite.connection import faults
 from surehook.storage.sqlite.gate import Gate
 from surehook.storage.sqlite.thread import WaitingThread
@@ -225,8 +225,10 @@ class Turns:
                 continue
             try:
                 guest.open(connection)
+            except TransactionError as error:  # its attempt has ended meanwhile
+                future.set_exception(error)
+                continue
             except apsw.Error as error:
-                undo(connection)
                 future.set_exception(Unavailable(f"the database cannot open a transaction: {error}"))
                 continue
             future.set_result(None)

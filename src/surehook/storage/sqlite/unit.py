@@ -110,7 +110,9 @@ class SqliteUnit:
         self._expired_callback = callback
 
     def open(self, connection: apsw.Connection) -> None:
-        """The turn is ours (called by Turns)."""
+        """The turn is ours (called by Turns). Raises TransactionError when the attempt has ended while it waited."""
+        if self._state is not _State.NEW:
+            raise TransactionError(f"the transaction {self._state.value}")
         connection.execute(SAVEPOINT)
         self._connection = connection
         self._state = _State.OPEN
@@ -219,24 +221,25 @@ class SqliteUnit:
         return self._connection
 
     def _expire(self) -> None:
-        if self._state is not _State.OPEN or self._connection is None:
+        if self._state is not _State.OPEN:
             return
-        if not self._lock.acquire(blocking=False):
-            self._connection.interrupt()
-            self._lock.acquire()
-        try:
-            self._undo(_State.EXPIRED)
-        finally:
-            self._lock.release()
+        self._undo(_State.EXPIRED)
         if self._expired_callback is not None:
             self._expired_callback()
 
     def _undo(self, end: _State) -> None:
+        """Roll back and leave. A statement that still runs in a thread is interrupted first."""
         if self._connection is not None:
+            if not self._lock.acquire(blocking=False):
+                self._connection.interrupt()
+                self._lock.acquire()
             try:
                 undo(self._connection)
             except apsw.Error:  # the turn's commit then fails, and with it everything in it
                 logger.exception("a handler's transaction could not be rolled back")
+            finally:
+                self._state = end  # before the thread can take the lock for its next statement
+                self._lock.release()
         self._leave(commit=False, end=end)
 
     def _leave(self, *, commit: bool, end: _State = _State.ENDED) -> asyncio.Future[None]:
