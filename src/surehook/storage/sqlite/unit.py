@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 SLOW_TURN = 0.02
 SLOW_STATEMENT = 0.05
 
+#: How long to wait for an interrupted statement before it is interrupted again, in seconds.
+_INTERRUPT_AGAIN = 0.002
+
 
 class _State(Enum):
     NEW = "was not opened yet"
@@ -230,9 +233,8 @@ class SqliteUnit:
     def _undo(self, end: _State) -> None:
         """Roll back and leave. A statement that still runs in a thread is interrupted first."""
         if self._connection is not None:
-            if not self._lock.acquire(blocking=False):
-                self._connection.interrupt()
-                self._lock.acquire()
+            while not self._lock.acquire(timeout=_INTERRUPT_AGAIN):
+                self._connection.interrupt()  # again and again: it only stops what has begun
             try:
                 undo(self._connection)
             except apsw.Error:  # the turn's commit then fails, and with it everything in it
