@@ -141,25 +141,26 @@ class Worker:
         return len(claims)
 
     async def _work_on(self, claim: Claim) -> None:
-        try:
-            with context(
-                event_id=typeid(EVENT_PREFIX, claim.id),
-                provider=claim.provider,
-                external_id=claim.external_id,
-                type=claim.type,
-                attempt=claim.attempt,
-                trace_id=trace_id_of(claim.traceparent),
-            ):
+        fields = {
+            "event_id": typeid(EVENT_PREFIX, claim.id),
+            "provider": claim.provider,
+            "external_id": claim.external_id,
+            "type": claim.type,
+            "attempt": claim.attempt,
+            "trace_id": trace_id_of(claim.traceparent),
+        }
+        with context(**fields):
+            try:
                 await self._attempt(claim)
-        except asyncio.CancelledError:
-            await self._abandon(claim)
-        except Exception:
-            logger.exception("an attempt could not be settled", extra={"event": "worker.unsettled"})
-        finally:
-            del self._running[claim.id]
-            self._lost.discard(claim.id)
-            self._ending.discard(claim.id)
-            self._freed.set()
+            except asyncio.CancelledError:
+                await self._abandon(claim)
+            except Exception:
+                logger.exception("an attempt could not be settled", extra={"event": "worker.unsettled"})
+            finally:
+                del self._running[claim.id]
+                self._lost.discard(claim.id)
+                self._ending.discard(claim.id)
+                self._freed.set()
 
     async def _abandon(self, claim: Claim) -> None:
         """The attempt was cancelled: give the event back, unless it is no longer ours."""
