@@ -187,7 +187,9 @@ async def test_a_cancelled_wait_for_the_turn_leaves_no_trace(database: SqliteDat
 
 
 @pytest.mark.usefixtures("effects")
-async def test_a_thread_whose_attempt_has_ended_while_it_waited_gets_nothing(database: SqliteDatabase) -> None:
+async def test_a_thread_whose_attempt_has_ended_while_it_waited_gets_nothing(
+    database: SqliteDatabase,
+) -> None:
     [one, two] = await claimed(database, "a", "b")
     holder, late = database.storage.begin(one), database.storage.begin(two)
     await holder.execute(INSERT, ("a",))
