@@ -22,6 +22,10 @@ from surehook.matching import is_pattern, matches
         ("invoice.*", "invoiceitem.created", False),
         ("invoice.*", "INVOICE.paid", False),
         ("invoice.payment.*", "invoice.payment.failed", True),
+        ("orders/*", "orders/create", True),
+        ("orders/*", "orders/fulfillments/create", True),
+        ("orders/*", "orders", False),
+        ("zen:event-type:*", "zen:event-type:ticket.created", True),
         ("inv*", "invoice.paid", False),
         ("inv*", "inv*", True),
         ("*.paid", "invoice.paid", False),
@@ -31,11 +35,11 @@ def test_a_pattern_fits_a_type(pattern: str, type: str, expected: bool) -> None:
     assert matches(pattern, type) is expected
 
 
-@pytest.mark.parametrize("text", ["invoice.paid", "*", "invoice.*", "a.b.*"])
+@pytest.mark.parametrize("text", ["invoice.paid", "*", "invoice.*", "a.b.*", "orders/*", "zen:event:*"])
 def test_patterns_that_can_match_as_meant(text: str) -> None:
     assert is_pattern(text)
 
 
-@pytest.mark.parametrize("text", ["", "inv*", "*.paid", "invoice.*.x", "**", "*.*", ".*"])
+@pytest.mark.parametrize("text", ["", "inv*", "*.paid", "invoice.*.x", "**", "*.*", ".*", "/*", "orders/*/x"])
 def test_texts_that_cannot(text: str) -> None:
     assert not is_pattern(text)

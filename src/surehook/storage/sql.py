@@ -22,6 +22,7 @@ from surehook.model import (
     Arrival,
     AuditEntry,
     Claim,
+    Failure,
     MessageClaim,
     MessageSettlement,
     NewEvent,
@@ -286,8 +287,15 @@ def _end_of(settlement: Settlement | MessageSettlement) -> dict[str, Any]:
         "due_at": settlement.due_at,
         "reason": settlement.reason,
         "uncount": int(settlement.uncount),
-        "last_error": f"{failure.error_type}: {failure.message}"[:_ERROR_LENGTH] if failure else None,
+        "last_error": _summary(failure) if failure else None,
     }
+
+
+def _summary(failure: Failure) -> str:
+    """What an operator reads in a list; the message of an HTTP failure begins with its type already."""
+    message = failure.message
+    text = message if message.startswith(failure.error_type) else f"{failure.error_type}: {message}"
+    return text[:_ERROR_LENGTH]
 
 
 async def _insert_failure(db: Statements, statement: str, settlement: Settlement | MessageSettlement) -> None:
