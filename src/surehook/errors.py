@@ -9,6 +9,7 @@
       + Unavailable             not now: the same call may succeed later, a 503
       |   - Overloaded          a bound was reached before anything was stored
       |   - CommitUnknown       the commit may or may not have happened
+      |   - TurnLost            it was rolled back because of somebody else's statement
       + SchemaMismatch          the database belongs to another version of Surehook: stop
       + LeaseLost               another worker owns the row now: write nothing
       + TransactionError        a handler used its transaction in a way that cannot work
@@ -49,6 +50,10 @@ class CommitUnknown(Unavailable):
     """The commit failed or timed out, so it may or may not have happened: look again by the key."""
 
 
+class TurnLost(Unavailable):
+    """What shared a commit with it made the database roll back; nothing was written, and it can run again at once."""
+
+
 class SchemaMismatch(SurehookError):
     """The database's schema is not the one this version works with."""
 
@@ -82,10 +87,16 @@ class Reject(SurehookError):
         super().__init__(why)
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, or None."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint to end an error message with: the nearest known name, or the list of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = nearest(name, names)
     if near:
-        return f"Did you mean {near[0]!r}?"
+        return f"Did you mean {near!r}?"
     return f"Known: {', '.join(names)}." if names else "There is none yet."

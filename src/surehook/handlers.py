@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from surehook.config.units import milliseconds
-from surehook.errors import ConfigurationError, InvalidRequest
+from surehook.errors import ConfigurationError, InvalidRequest, TransactionError
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
 from surehook.matching import is_pattern, matches
 from surehook.model import Claim, Headers
@@ -19,6 +20,7 @@ from surehook.outbox import MessageBuffer
 from surehook.retry import RetryPolicy
 from surehook.storage import Parameters, SetupFunction, UnitOfWork
 
+Result = TypeVar("Result")
 AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Any])
 
 _headers = msgspec.json.Decoder(Headers)
@@ -136,20 +138,45 @@ def _moment(at: int) -> datetime:
     return datetime.fromtimestamp(at / 1000, UTC)
 
 
+class _Awaited(Generic[Result]):
+    """A statement that runs when it is awaited, and is missed when it never is."""
+
+    __slots__ = ("_missing", "_run", "sql")
+
+    def __init__(self, sql: str, run: Callable[[], Coroutine[Any, Any, Result]], missing: set[Any]) -> None:
+        self.sql = sql
+        self._run = run
+        self._missing = missing
+        missing.add(self)
+
+    def __await__(self) -> Generator[Any, Any, Result]:
+        self._missing.discard(self)
+        return self._run().__await__()
+
+
 class Transaction:
     """The event's transaction: opened by the first statement, committed with the event's completion and its messages."""
 
     def __init__(self, unit: UnitOfWork, messages: MessageBuffer | None) -> None:
         self._unit = unit
         self._messages = messages
+        self._missing: set[_Awaited[Any]] = set()
 
-    async def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        """Run one statement; returns how many rows it wrote. Parameters are ``:name`` with a mapping, or ``?``."""
-        return await self._unit.execute(sql, parameters)
+    def execute(self, sql: str, parameters: Parameters = ()) -> Awaitable[int]:
+        """Run one statement when awaited; how many rows it wrote. Parameters are ``:name`` with a mapping, or ``?``."""
+        return _Awaited(sql, partial(self._unit.execute, sql, parameters), self._missing)
 
-    async def fetch(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
-        """Run one statement; returns its rows, column name to value."""
-        return await self._unit.fetch(sql, parameters)
+    def fetch(self, sql: str, parameters: Parameters = ()) -> Awaitable[list[dict[str, Any]]]:
+        """Run one statement when awaited; its rows, column name to value."""
+        return _Awaited(sql, partial(self._unit.fetch, sql, parameters), self._missing)
+
+    def require_awaited(self) -> None:
+        """Raises TransactionError when a statement was written down but never awaited, and so never run."""
+        if self._missing:
+            sql = next(iter(self._missing)).sql.strip()[:200]
+            raise TransactionError(
+                f"a statement was never awaited, so it did not run: write 'await tx...' for {sql!r}"
+            )
 
     def publish(
         self, destination: str, *, type: str, data: Any, subject: str | None = None, key: str | None = None
@@ -224,6 +251,10 @@ class Registry:
         function or an option cannot work.
         """
 
+        if callable(provider):
+            raise ConfigurationError(
+                f"@app.on before {provider.__qualname__} lacks its provider: write @app.on('stripe', 'invoice.paid')"
+            )
         if not is_pattern(type):
             raise ConfigurationError(
                 f"@app.on: type {type!r} is no pattern: write a type, 'invoice.*' or '*'"
@@ -240,7 +271,7 @@ class Registry:
                     topic=topic,
                     is_async=inspect.iscoroutinefunction(function),
                     wants_transaction=_wants_transaction(function),
-                    retries=None if retries is None else RetryPolicy(tuple(map(_duration, retries))),
+                    retries=_policy(retries),
                     timeout=None if timeout is None else _duration(timeout),
                 )
             )
@@ -258,7 +289,9 @@ class Registry:
             )
 
         async def run(unit: UnitOfWork) -> None:
-            await function(Transaction(unit, None))
+            tx = Transaction(unit, None)
+            await function(tx)
+            tx.require_awaited()
 
         self.setup_functions.append(run)
         return function
@@ -276,19 +309,34 @@ class Registry:
 
 
 def _wants_transaction(function: Callable[..., Any]) -> bool:
+    name = function.__qualname__
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise ConfigurationError(
+            f"@app.on: {name} contains 'yield', so calling it runs nothing: a handler has none"
+        )
     parameters = list(inspect.signature(function).parameters)
     if parameters not in (["event"], ["event", "tx"]):
         raise ConfigurationError(
-            f"@app.on: {function.__qualname__}({', '.join(parameters)}) cannot be called: a handler has the parameters "
-            "(event) or (event, tx)"
+            f"@app.on: {name}({', '.join(parameters)}) cannot be called: a handler has the parameters (event) or "
+            "(event, tx)"
         )
     return len(parameters) == 2
+
+
+def _policy(retries: Sequence[str] | None) -> RetryPolicy | None:
+    if retries is None:
+        return None
+    if isinstance(retries, str):
+        raise ConfigurationError(
+            f"@app.on: retries={retries!r} is one text: write a list of waits, [{retries!r}]"
+        )
+    return RetryPolicy(tuple(map(_duration, retries)))
 
 
 def _duration(text: str) -> int:
     try:
         return milliseconds(text)
-    except ValueError:
+    except (ValueError, AttributeError):
         raise ConfigurationError(
             f"@app.on: {text!r} is no duration; write one like '10s', '5m' or '1h'"
         ) from None

@@ -537,6 +537,26 @@ async def test_replay_starts_afresh_and_is_audited(storage: Storage, reader: Rea
     )
 
 
+async def test_replaying_what_is_retrying_makes_it_due_now(storage: Storage, reader: Reader) -> None:
+    await accept_one(storage)
+    claim = await claim_one(storage)
+    later = Millis(NOW + 86_400_000)
+    await storage.settle([settlement(claim, EventState.RETRYING, due_at=later, failure=failure())])
+    [result] = await storage.replay_events([claim.id], action())
+    assert (result.done, result.was) == (True, "RETRYING")
+    assert (await claim_one(storage)).attempt == 2
+    [entry] = await reader.audit(1)
+    assert entry.action == "hurry.event"
+
+
+async def test_success_clears_the_last_error(storage: Storage, reader: Reader) -> None:
+    id = await bring_event(storage, EventState.RETRYING)
+    await storage.settle([settlement(await claim_one(storage))])
+    event = await reader.event(id)
+    assert event is not None
+    assert (event.state, event.last_error) == (EventState.PROCESSED, None)
+
+
 async def test_the_audit_log_is_a_chain(storage: Storage, reader: Reader) -> None:
     id = await bring_event(storage, EventState.DEAD)
     for _ in range(3):
@@ -573,7 +593,9 @@ async def test_ignored_events_are_found_and_taken_back(storage: Storage, reader:
 # every move of the table, and no other
 
 
-@pytest.mark.parametrize(("state", "verb"), list(product(EventState, ["replay", "discard", "claim", "take back"])))
+@pytest.mark.parametrize(
+    ("state", "verb"), list(product(EventState, ["replay", "discard", "claim", "take back"]))
+)
 async def test_only_the_tables_moves_are_made_on_events(
     storage: Storage, reader: Reader, state: EventState, verb: str
 ) -> None:
@@ -599,6 +621,9 @@ async def test_only_the_tables_moves_are_made_on_events(
             EventState.RECEIVED,
             frozenset({EventState.IGNORED}),
         )
+    if verb == "replay" and state is EventState.RETRYING:  # hurried, not moved
+        assert moved
+        moved = False
     assert moved == (state in allowed)
     assert await state_of(reader, id) is (target if moved else state)
     if moved:
@@ -630,6 +655,9 @@ async def test_only_the_tables_moves_are_made_on_messages(
         allowed = frozenset(each for each in MessageState if MessageState.SENDING in MESSAGE_MOVES[each])
     row = await reader.message(id)
     assert row is not None
+    if verb == "replay" and state is MessageState.RETRYING:  # hurried, not moved
+        assert moved
+        moved = False
     assert moved == (state in allowed)
     assert row.state is (target if moved else state)
 

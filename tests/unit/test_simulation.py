@@ -143,7 +143,7 @@ class Inbox(RuleBasedStateMachine):
     def replay(self, data: st.DataObject) -> None:
         id = self.ids[data.draw(st.sampled_from(sorted(self.ids)))]
         [result] = self.run(self.database.storage.replay_events([id], action(self.clock.now())))
-        self.replays[id] += result.done
+        self.replays[id] += result.done and result.was != EventState.RETRYING
 
     @precondition(lambda self: self.ids)
     @rule(data=st.data())

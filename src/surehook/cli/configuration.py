@@ -7,16 +7,27 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import click
+from msgspec.structs import replace
 
 from surehook import wiring
 from surehook.cli.options import USAGE, global_options, json_option, options_of
-from surehook.cli.output import print_json, print_table
+from surehook.cli.output import print_json
+from surehook.cli.tables import print_table
 from surehook.clock import SystemClock
-from surehook.config import Loaded, Settings, examine
+from surehook.config import (
+    DestinationSettings,
+    Examination,
+    Loaded,
+    ProviderSettings,
+    Settings,
+    examine,
+)
 from surehook.config import show as every_setting
-from surehook.errors import ConfigurationError, SurehookError
+from surehook.errors import SurehookError
+from surehook.handlers import Registry
 from surehook.ingest.packs import build_provider
 from surehook.publish.egress import check_url
+from surehook.publish.signing import Signer
 from surehook.secrets import resolve
 from surehook.telemetry import printable
 
@@ -31,17 +42,16 @@ def config() -> None:
 @global_options()
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Read everything as `run` would, secrets and application too, and tell every problem."""
+    """Read everything as `run` would, secrets and application too, and tell every problem and doubt."""
     options = options_of(ctx)
     examination = examine(options.config, os.environ, options.overrides())
-    problems = [*examination.problems]
-    if not problems:
-        problems += _problems(examination.loaded.settings)
+    built, warnings = _build(examination)
+    problems = [*examination.problems, *built]
     if as_json:
-        print_json({"ok": not problems, "problems": problems})
+        print_json({"ok": not problems, "problems": problems, "warnings": warnings})
     else:
-        for problem in problems:
-            click.echo(f"- {printable(problem)}", err=True)
+        for line in [*problems, *(f"warning: {warning}" for warning in warnings)]:
+            click.echo(f"- {printable(line)}", err=True)
         click.echo(_verdict(examination.loaded, len(problems)), err=bool(problems))
     ctx.exit(USAGE if problems else 0)
 
@@ -70,12 +80,20 @@ def _verdict(loaded: Loaded, count: int) -> str:
     return where + ("no problems." if not count else "a problem." if count == 1 else f"{count} problems.")
 
 
-def _problems(settings: Settings) -> Iterator[str]:
-    """What only shows when the parts are built."""
-    for *details, whole in _checks(settings):
-        problems = [problem for problem in map(_problem, details) if problem]
-        # the whole would only repeat the first of them
-        yield from problems or filter(None, [_problem(whole)])
+def _build(examination: Examination) -> tuple[list[str], list[str]]:
+    """What only shows when the parts are built, of those that could be read: problems and warnings."""
+    settings = examination.loaded.settings
+    parts = [(place, checks) for place, checks in _checks(settings) if examination.clean(place)]
+    problems = [problem for _, checks in parts for problem in map(_problem, checks) if problem]
+    registry = Registry()
+    try:
+        registry = wiring.load_app(settings)
+    except SurehookError as error:
+        problems.append(str(error))
+    # a provider with a problem may be missing in the settings
+    doubted = registry if examination.clean("providers") else Registry()
+    # where a part is wrong as a whole, the checks of its details say the same
+    return list(dict.fromkeys(problems)), list(wiring.warnings_of(settings, doubted))
 
 
 def _problem(check_one: Callable[[], object]) -> str | None:
@@ -86,27 +104,36 @@ def _problem(check_one: Callable[[], object]) -> str | None:
     return None
 
 
-def _checks(settings: Settings) -> Iterator[list[Callable[[], object]]]:
-    """For each part, checks of its details and then of the whole."""
+def _checks(settings: Settings) -> Iterator[tuple[str, list[Callable[[], object]]]]:
+    """The place of each part with checks of its details, so that all of them are told, and of the whole."""
     for name, provider in settings.providers.items():
-        yield [partial(build_provider, name, provider, resolve, settings.server.max_body)]
+        yield f"providers.{name}", list(_provider_checks(name, provider, settings.server.max_body))
     for name, destination in settings.destinations.items():
-        place = f"destinations.{name}.secrets"
-        yield [
-            partial(check_url, name, destination.url, destination.allow_private),
-            *(partial(_resolve, place, reference) for reference in destination.secrets),
-            partial(wiring.build_route, name, destination, SystemClock()),
-        ]
-    if settings.console.token is not None:
-        yield [partial(_resolve, "console.token", settings.console.token)]
-    yield [partial(wiring.load_app, settings)]
+        yield f"destinations.{name}", list(_destination_checks(name, destination))
+    token = settings.console.token
+    if token is not None:
+        yield "console.token", [partial(wiring.resolve_at, "console.token", token)]
 
 
-def _resolve(place: str, reference: str) -> None:
-    try:
-        resolve(reference)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{place}: {error}") from None
+def _provider_checks(name: str, provider: ProviderSettings, max_body: int) -> Iterator[Callable[[], object]]:
+    for reference in provider.secrets if provider.enabled else ():
+        alone = replace(provider, secrets=(reference,))
+        yield partial(wiring.resolve_at, f"providers.{name}", reference)
+        yield partial(build_provider, name, alone, resolve, max_body)
+    yield partial(build_provider, name, provider, resolve, max_body)
+
+
+def _destination_checks(name: str, destination: DestinationSettings) -> Iterator[Callable[[], object]]:
+    yield partial(check_url, name, destination.url, destination.allow_private)
+    for reference in destination.secrets:
+        yield partial(_check_signing, name, reference)
+    for header, value in destination.headers.items():
+        yield partial(wiring.build_headers, name, {header: value})
+    yield partial(wiring.build_route, name, destination, SystemClock())
+
+
+def _check_signing(name: str, reference: str) -> None:
+    Signer(name, [wiring.resolve_at(f"destinations.{name}.secrets", reference)])
 
 
 def _text(value: object) -> str:

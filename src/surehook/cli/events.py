@@ -18,8 +18,9 @@ from surehook.cli.options import (
     limit_option,
     options_of,
 )
-from surehook.cli.output import moment, print_json, print_pairs, print_table, print_title
+from surehook.cli.output import moment, print_json, print_title
 from surehook.cli.session import Order, Verb, perform, with_database
+from surehook.cli.tables import print_pairs, print_table
 from surehook.errors import NotFound
 from surehook.ids import EVENT_PREFIX, EventId, typeid
 from surehook.model import Action, ActionResult, Counts, EventRow, FailureRow, MessageRow, Payload, RowFilter
@@ -62,7 +63,13 @@ def list_events(ctx: click.Context, /, as_json: bool, **wanted: Any) -> None:
     if as_json:
         print_json([rows.event_json(row) for row in found])
         return
-    print_table(rows.EVENT_COLUMNS, map(rows.event_line, found), colour=options.colour, empty="No events.")
+    print_table(
+        rows.EVENT_COLUMNS,
+        map(rows.event_line, found),
+        colour=options.colour,
+        empty="No events.",
+        spare=rows.SPARE_COLUMNS,
+    )
     if len(found) == wanted["limit"]:
         click.echo(f"The next page: --before {typeid(EVENT_PREFIX, found[-1].id)}")
     rows.event_counts(counts)
@@ -93,7 +100,7 @@ def show(ctx: click.Context, event_id: EventId, raw: bool, as_json: bool) -> Non
 @global_options()
 @click.pass_context
 def replay(ctx: click.Context, /, **order: Any) -> None:
-    """Run finished or dead events again."""
+    """Run finished or dead events again; one that is RETRYING becomes due now."""
     perform(ctx, options_of(ctx), Order(_REPLAY, **order))
 
 
@@ -143,7 +150,8 @@ def _print_story(story: Story, colour: bool) -> None:
     rows.print_failures(story.failures, colour=colour)
     if story.messages:
         print_title("Messages", colour=colour)
-        print_table(rows.MESSAGE_COLUMNS, map(rows.message_line, story.messages), colour=colour, empty="")
+        lines = map(rows.message_line, story.messages)
+        print_table(rows.MESSAGE_COLUMNS, lines, colour=colour, empty="", spare=rows.SPARE_COLUMNS)
     if story.payload:
         rows.print_headers(story.payload.headers, colour=colour)
         rows.print_body(story.payload.body, colour=colour)

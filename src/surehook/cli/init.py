@@ -22,7 +22,7 @@ FILES: Final = {
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Write over files that exist.")
+@click.option("--force", is_flag=True, help="Write over files that exist, secrets too.")
 @global_options()
 def init(folder: Path, force: bool) -> None:
     """Write a small working project into DIR (the working directory)."""
@@ -31,7 +31,8 @@ def init(folder: Path, force: bool) -> None:
     if existing and not force:
         listed = "\n".join(f"  {folder / name}" for name in existing)
         raise InvalidRequest(
-            f"nothing was written, for these files exist already (--force writes over them):\n{listed}"
+            "nothing was written, for these files exist already. --force writes over all of them and makes new secrets, "
+            f"which senders and receivers then need as well:\n{listed}"
         )
     for name, text in files.items():
         _write(folder / name, text)

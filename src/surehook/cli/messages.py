@@ -19,8 +19,9 @@ from surehook.cli.options import (
     limit_option,
     options_of,
 )
-from surehook.cli.output import moment, print_json, print_pairs, print_table
+from surehook.cli.output import moment, print_json
 from surehook.cli.session import Order, Verb, perform, with_database
+from surehook.cli.tables import print_pairs, print_table
 from surehook.errors import NotFound
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, MessageId, typeid
 from surehook.model import Action, ActionResult, Counts, FailureRow, MessageRow, RowFilter
@@ -63,7 +64,11 @@ def list_messages(ctx: click.Context, /, as_json: bool, **wanted: Any) -> None:
         print_json([rows.message_json(row) for row in found])
         return
     print_table(
-        rows.MESSAGE_COLUMNS, map(rows.message_line, found), colour=options.colour, empty="No messages."
+        rows.MESSAGE_COLUMNS,
+        map(rows.message_line, found),
+        colour=options.colour,
+        empty="No messages.",
+        spare=rows.SPARE_COLUMNS,
     )
     if len(found) == wanted["limit"]:
         click.echo(f"The next page: --before {typeid(MESSAGE_PREFIX, found[-1].id)}")

@@ -8,8 +8,9 @@ import click
 
 from surehook import wiring
 from surehook.cli.options import global_options, json_option, options_of
-from surehook.cli.output import moment, print_json, print_table, public
+from surehook.cli.output import moment, print_json, public
 from surehook.cli.session import require_database
+from surehook.cli.tables import print_table
 
 
 @click.group()

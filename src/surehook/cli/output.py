@@ -1,14 +1,10 @@
-"""What commands print: tables for people, JSON for programs.
-
-rich is imported where something is drawn: it costs more than everything else in most commands.
-"""
+"""What commands print besides tables: text for people, JSON for programs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -18,20 +14,6 @@ from surehook.ids import EVENT_PREFIX, typeid
 from surehook.telemetry import printable
 
 Result = TypeVar("Result")
-
-#: Width of tables that go into a file or pipe, where nobody wants lines to be wrapped.
-_WIDE: Final = 500
-
-_STYLES: Final = {
-    "DEAD": "red",
-    "RETRYING": "yellow",
-    "PROCESSED": "green",
-    "SENT": "green",
-    "IGNORED": "dim",
-    "DISCARDED": "dim",
-    "failed": "red",
-}
-
 
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
@@ -52,33 +34,6 @@ def moment(at: int | None) -> str:
     return "" if at is None else isoformat(at).replace("T", " ")
 
 
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, colour: bool, empty: str
-) -> None:
-    """A table on stdout, or a sentence when there is nothing in it."""
-    from rich import box  # noqa: PLC0415 - see above
-    from rich.table import Table  # noqa: PLC0415 - see above
-
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    if table.row_count:
-        _print(table, colour=colour)
-    else:
-        click.echo(empty)
-
-
-def print_pairs(pairs: Iterable[tuple[str, object]], *, colour: bool) -> None:
-    """Names and values, one a line; values that are None or empty are left out."""
-    from rich.table import Table  # noqa: PLC0415 - see above
-
-    table = Table.grid(padding=(0, 2))
-    for name, value in pairs:
-        if value not in (None, ""):
-            table.add_row(_cell(name, "bold"), _cell(value))
-    _print(table, colour=colour)
-
-
 def print_title(text: str, *, colour: bool) -> None:
     """The head of a part."""
     click.secho(f"\n{printable(text)}", bold=colour or None)
@@ -94,7 +49,7 @@ def with_progress(label: str, total: int, work: Callable[[Callable[[int], None]]
     """Run ``work`` with a function that takes steps; on a terminal a bar on stderr shows them."""
     if total < 2 or not sys.stderr.isatty():
         return work(lambda steps: None)
-    from rich.console import Console  # noqa: PLC0415 - see above
+    from rich.console import Console  # noqa: PLC0415 - it costs more than everything else in most commands
     from rich.progress import Progress  # noqa: PLC0415 - see above
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -110,18 +65,3 @@ def _json_value(name: str, value: Any, prefix: str) -> Any:
     if isinstance(value, msgspec.Struct):
         return public(value)
     return value.hex() if isinstance(value, bytes) else value
-
-
-def _cell(value: object, style: str = "") -> Any:
-    from rich.text import Text  # noqa: PLC0415 - see above
-
-    text = "" if value is None else str(value.value if isinstance(value, Enum) else value)
-    return Text(printable(text), style or _STYLES.get(text, ""))
-
-
-def _print(what: object, *, colour: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415 - see above
-
-    terminal = sys.stdout.isatty()
-    console = Console(no_color=not colour, width=None if terminal else _WIDE, highlight=False)
-    console.print(what)

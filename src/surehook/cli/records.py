@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from surehook.cli.options import global_options, json_option, limit_option, options_of
-from surehook.cli.output import moment, print_json, print_table, public
+from surehook.cli.output import moment, print_json, public
+from surehook.cli.rows import first_line
 from surehook.cli.session import with_database
+from surehook.cli.tables import print_table
 
 
 @click.group()
@@ -34,7 +36,7 @@ def list_rejections(ctx: click.Context, limit: int, as_json: bool) -> None:
                 row.provider,
                 row.topic,
                 row.reason,
-                row.detail,
+                first_line(row.detail),
                 row.remote,
                 row.body_size,
             )
@@ -42,6 +44,7 @@ def list_rejections(ctx: click.Context, limit: int, as_json: bool) -> None:
         ],
         colour=options.colour,
         empty="No rejections.",
+        spare=("bytes", "from", "topic"),
     )
 
 
@@ -64,7 +67,11 @@ def list_audit(ctx: click.Context, limit: int, as_json: bool) -> None:
         return
     print_table(
         ("no", "at", "actor", "action", "subject", "reason"),
-        [(row.seq, moment(row.at), row.actor, row.action, row.subject, row.reason) for row in found],
+        [
+            (row.seq, moment(row.at), row.actor, row.action, row.subject, first_line(row.reason))
+            for row in found
+        ],
         colour=options.colour,
         empty="No entries.",
+        spare=("no", "at", "reason", "actor"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -11,10 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import click
-
+from surehook import telemetry
 from surehook.cli.options import Options
+from surehook.config import Settings, examine
 from surehook.config.sources import find_file
+from surehook.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the files.
 POLL: Final = 0.3
@@ -30,7 +34,17 @@ def supervise(arguments: Sequence[str], options: Options) -> int:
     The child is stopped gracefully before the next one starts. One that ends by itself (a configuration with a mistake,
     say) is started again at the next change.
     """
+    settings = _settings(options)
+    telemetry.configure(settings.log_format, settings.log_level, sys.stderr)
     return Supervisor(arguments, find_file(options.config, os.environ)).run()
+
+
+def _settings(options: Options) -> Settings:
+    """The settings as far as they can be read: the child tells what is wrong."""
+    try:
+        return examine(options.config, os.environ, options.overrides()).loaded.settings
+    except ConfigurationError:
+        return Settings()
 
 
 class Supervisor:
@@ -51,7 +65,7 @@ class Supervisor:
             changed = self._wait_for_change(child, seen)
             if not changed:
                 return self._end(child)
-            click.echo(f"{changed} has changed: starting again", err=True)
+            logger.info("%s has changed: starting again", changed, extra={"event": "reload.changed"})
             self._end(child)
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -67,7 +81,8 @@ class Supervisor:
                 return str(min(path for path, _ in now.items() ^ seen.items()))
             if child.poll() is not None and not told:
                 told = True
-                click.echo(f"ended with code {child.returncode}; waiting for a change", err=True)
+                text = "ended with code %s; waiting for a change"
+                logger.warning(text, child.returncode, extra={"event": "reload.ended"})
         return ""
 
     def _end(self, child: subprocess.Popen[bytes]) -> int:

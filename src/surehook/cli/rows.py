@@ -9,7 +9,8 @@ from typing import Any, Final
 import click
 import msgspec
 
-from surehook.cli.output import moment, print_block, print_table, print_title, public
+from surehook.cli.output import moment, print_block, print_title, public
+from surehook.cli.tables import print_table
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
 from surehook.model import Counts, EventRow, FailureRow, MessageRow
 
@@ -24,6 +25,11 @@ EVENT_COLUMNS: Final = (
     "last error",
 )
 MESSAGE_COLUMNS: Final = ("id", "created", "destination", "type", "state", "attempts", "last error")
+#: What narrow terminals do without, first what is missed least.
+SPARE_COLUMNS: Final = ("last error", "external id", "attempts", "received", "created")
+
+#: Characters of one cell of a table.
+MOST_IN_CELL: Final = 80
 
 #: Bytes of a body that are shown; ``--raw`` writes all.
 MOST_SHOWN: Final = 64 * 1024
@@ -60,7 +66,7 @@ def event_line(row: EventRow) -> Sequence[object]:
         typeid(EVENT_PREFIX, row.id),
         moment(row.received_at),
         row.provider,
-        row.type,
+        first_line(row.type),
         row.state,
         row.attempts,
         row.external_id,
@@ -74,7 +80,7 @@ def message_line(row: MessageRow) -> Sequence[object]:
         typeid(MESSAGE_PREFIX, row.id),
         moment(row.created_at),
         row.destination,
-        row.type,
+        first_line(row.type),
         row.state,
         row.attempts,
         first_line(row.last_error),
@@ -82,9 +88,9 @@ def message_line(row: MessageRow) -> Sequence[object]:
 
 
 def first_line(text: str | None) -> str:
-    """The beginning of an error, as much as fits into a table."""
+    """The beginning of a text that anybody can make long, as much as fits into a table."""
     lines = (text or "").splitlines() or [""]
-    return lines[0] if len(lines[0]) <= 80 else lines[0][:77] + "..."
+    return lines[0] if len(lines[0]) <= MOST_IN_CELL else lines[0][: MOST_IN_CELL - 3] + "..."
 
 
 def timeline(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from surehook import wiring
 from surehook.cli.addresses import base_url, provider_url
 from surehook.cli.options import Options, global_options, options_of
-from surehook.cli.output import print_pairs
 from surehook.cli.reload import supervise
-from surehook.config import Settings
+from surehook.cli.tables import print_pairs
+from surehook.config import Settings, is_empty
+from surehook.errors import ConfigurationError
 from surehook.version import __version__
 
 
@@ -42,15 +45,26 @@ def run(
 ) -> None:
     """Receive, process and deliver. SIGTERM or Ctrl-C stops gracefully, a second one at once."""
     options = options_of(ctx)
+    if not options.colour:
+        os.environ["NO_COLOR"] = "1"  # for the logs
     if reload:
+        _require_configuration(options)
         ctx.exit(supervise(_child_arguments(options, roles, no_migrate, flags), options))
     loaded = options.load(**{f"server__{name}": value for name, value in flags.items()})
+    _require_configuration(options)
     wanted = roles or wiring.ROLES
     if sys.stdout.isatty():
         print_banner(loaded.settings, wanted, colour=options.colour)
-    if not options.colour:
-        os.environ["NO_COLOR"] = "1"  # for the logs
     ctx.exit(wiring.run(loaded.settings, wanted, migrate=not no_migrate))
+
+
+def _require_configuration(options: Options) -> None:
+    """Raise ConfigurationError where nothing at all is configured: it is the wrong folder, and a database would be made."""
+    if options.database is None and is_empty(options.config, os.environ):
+        raise ConfigurationError(
+            f"there is no surehook.toml in {Path.cwd()}. `surehook init` writes one; --config (or SUREHOOK_CONFIG) names "
+            "another; without any file, name at least the database: --database sqlite:///PATH."
+        )
 
 
 def print_banner(settings: Settings, roles: Sequence[str], *, colour: bool) -> None:
@@ -66,12 +80,18 @@ def _facts(settings: Settings, roles: Sequence[str]) -> Iterator[tuple[str, obje
     if "ingest" in roles:
         for name, provider in settings.providers.items():
             if provider.enabled:
-                yield "webhooks", provider_url(settings, name)
+                yield "webhooks", _reached(provider_url(settings, name), settings.server.port)
     if "console" in roles:
-        yield "health", base_url(settings.console.host, settings.console.port) + "/readyz"
+        url = base_url(settings.console.host, settings.console.port) + "/readyz"
+        yield "health", _reached(url, settings.console.port)
     if "worker" in roles:
         for handler in wiring.load_app(settings).handlers:
             yield "handler", f"{handler.name} for {handler.provider} {handler.type}"
+
+
+def _reached(url: str, port: int) -> str:
+    """A URL; where the system chooses the port, only its path, for the port is not known yet."""
+    return url if port else f"{urlsplit(url).path} (at the address that the line 'surehook is ready' tells)"
 
 
 def _child_arguments(

@@ -106,7 +106,9 @@ def _report(order: Order, results: Sequence[ActionResult]) -> None:
     for result in results:
         name = typeid(verb.prefix, result.id)
         if result.done:
-            click.echo(f"{name}  {verb.done} (was {result.was})")
+            # what waits for its next attempt anyway does not start afresh: it only waits no longer
+            done = "is due now" if result.was == "RETRYING" else verb.done
+            click.echo(f"{name}  {done} (was {result.was})")
         else:
             why = "there is none of this id" if result.was is None else f"is {result.was}: {verb.refused}"
             click.echo(f"{name}  left alone: {why}", err=True)

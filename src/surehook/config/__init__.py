@@ -16,6 +16,7 @@ from surehook.config.settings import (
     Settings,
 )
 from surehook.config.showing import Shown, show
+from surehook.config.sources import is_empty
 
 __all__ = [
     "MIB",
@@ -33,6 +34,7 @@ __all__ = [
     "Source",
     "database_path",
     "examine",
+    "is_empty",
     "load",
     "show",
 ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import inspect
 
 from surehook.config import units
+from surehook.config.hiding import looks_secret
 from surehook.config.sources import Given, Source, Tree
 from surehook.errors import did_you_mean
 
@@ -50,22 +52,30 @@ class Problems:
         self._places.add(place)
         self.texts.append(f"{place} ({source}): {message}" if source else f"{place}: {message}")
 
+    @property
+    def places(self) -> frozenset[str]:
+        """Where problems are."""
+        return frozenset(self._places)
+
     def clean(self, *places: str, deep: bool = True) -> bool:
         """Whether neither these places nor (``deep``) anything under them has a problem so far."""
-        if not deep:
-            return self._places.isdisjoint(places)
-        return not any(
-            bad == place or bad.startswith((f"{place}.", f"{place}["))
-            for place in places
-            for bad in self._places
-        )
+        return is_clean(self._places, *places) if deep else self._places.isdisjoint(places)
+
+
+def is_clean(bad: Collection[str], *places: str) -> bool:
+    """Whether neither these places nor anything under them is among the bad ones."""
+    return not any(
+        each == place or each.startswith((f"{place}.", f"{place}[")) for place in places for each in bad
+    )
 
 
 class Decoder:
     """Turns a tree into a struct, and keeps the source of every value that was used."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, top: Collection[str] = ()) -> None:
+        """``top``: the settings that stand above the first table of a file."""
         self.problems = problems
+        self._top = top
         self.sources: dict[str, Source] = {}
 
     def struct(self, kind: inspect.StructType, tree: Mapping[str, Tree], place: str) -> Any:
@@ -76,15 +86,23 @@ class Decoder:
             if key in fields:
                 values[key] = self.field(fields[key], node, _join(place, key))
             else:
-                self.problems.add(
-                    _join(place, key), source_of(node), f"unknown setting. {did_you_mean(key, fields)}"
-                )
+                hint = self._misplaced(key, node, place, fields) or did_you_mean(key, fields)
+                self.problems.add(_join(place, key), source_of(node), f"unknown setting. {hint}")
         for name, field in fields.items():
             if field.required and name not in values:
                 self.problems.add(_join(place, name), None, f"missing. {_example(field)}")
             if field.required and values.get(name, BAD) is BAD:
                 values[name] = () if isinstance(field.type, inspect.VarTupleType) else ""
         return kind.cls(**{name: value for name, value in values.items() if value is not BAD})
+
+    def _misplaced(self, key: str, node: Tree, place: str, fields: Collection[str]) -> str:
+        """What to say of a setting below a table that is meant for the top of the file; TOML puts it into the table."""
+        source, meant = source_of(node), _nearest(key, self._top)
+        if not place or source is None or source.kind != "file" or not meant:
+            return ""
+        if _nearest(key, fields) and key != meant:
+            return ""
+        return f"If {meant!r} is meant: it must stand above the first [table] of the file, and this is below [{place}]."
 
     def field(self, field: inspect.Field, node: Tree, place: str) -> Any:
         """The value of one setting, or BAD."""
@@ -209,6 +227,8 @@ def found(value: Any) -> str:
     """A value as an error shows it: short, and on one line."""
     text = repr(value)
     shown = text[:57] + "..." if len(text) > 60 else text
+    if isinstance(value, str) and looks_secret(value):
+        shown = "(not shown: it looks like a secret)"
     return name_of(value) if isinstance(value, list | dict) else f"{name_of(value)}: {shown}"
 
 
@@ -286,6 +306,10 @@ def _from_toml(node: Given) -> Any:
         return tomllib.loads(f"value = {node.value}")["value"]
     except tomllib.TOMLDecodeError:
         return node.value
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)), "")
 
 
 def _join(place: str, key: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from surehook.config import rules, sources
-from surehook.config.decoding import Decoder, Problems
+from surehook.config.decoding import Decoder, Problems, is_clean
 from surehook.config.settings import Settings
 from surehook.config.sources import Source, Tree
 from surehook.errors import ConfigurationError
@@ -18,6 +18,9 @@ from surehook.errors import ConfigurationError
 __all__ = ["Examination", "Loaded", "Source", "examine", "load"]
 
 _KIND = cast(inspect.StructType, inspect.type_info(Settings))
+_TABLES = inspect.StructType | inspect.DictType | inspect.VarTupleType
+#: What stands above the first table of a file.
+_TOP = frozenset(field.encode_name for field in _KIND.fields if not isinstance(field.type, _TABLES))
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -35,6 +38,12 @@ class Examination(msgspec.Struct, frozen=True):
 
     loaded: Loaded
     problems: tuple[str, ...]
+    #: The dotted places of the problems.
+    places: frozenset[str] = frozenset()
+
+    def clean(self, place: str) -> bool:
+        """Whether there is no problem at a dotted place or below it."""
+        return is_clean(self.places, place)
 
 
 def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]) -> Loaded:
@@ -60,10 +69,10 @@ def examine(path: Path | None, environ: Mapping[str, str], overrides: Mapping[st
     sources.add_environment(tree, environ)
     sources.add_flags(tree, overrides)
     problems = Problems()
-    decoder = Decoder(problems)
+    decoder = Decoder(problems, _TOP)
     settings = decoder.struct(_KIND, tree, "")
     rules.check(settings, decoder.sources, problems)
-    return Examination(Loaded(settings, decoder.sources, file), tuple(problems.texts))
+    return Examination(Loaded(settings, decoder.sources, file), tuple(problems.texts), problems.places)
 
 
 def explain(problems: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from surehook.config.decoding import Problems
+from surehook.config.hiding import looks_secret
 from surehook.config.settings import Settings
 from surehook.config.sources import Source
 from surehook.config.units import duration_text
@@ -48,7 +49,7 @@ def database_path(url: str) -> Path:
 
 def check(settings: Settings, sources: Mapping[str, Source], problems: Problems) -> None:
     """Apply all rules."""
-    for place, message in [*_stores(settings), *_ports(settings), *_names(settings)]:
+    for place, message in [*_stores(settings), *_ports(settings), *_names(settings), *_packs(settings)]:
         if problems.clean(place, deep=False):
             problems.add(place, sources.get(place), message)
     if problems.clean("handlers"):
@@ -99,6 +100,16 @@ def _names(settings: Settings) -> Iterator[tuple[str, str]]:
                     f"{table}.{place}",
                     'a name holds at most 64 of a-z, 0-9, "-" and "_", and starts with a letter or digit.',
                 )
+
+
+def _packs(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name, provider in settings.providers.items():
+        if provider.pack is not None and looks_secret(provider.pack):
+            yield (
+                f"providers.{name}.pack",
+                "expected the name of a pack; this looks like a secret (not shown). Put it into a variable or file, name "
+                'that in secrets, and renew it if others have seen it. Example: pack = "hmac"',
+            )
 
 
 def _leases(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
+from surehook.config.hiding import looks_secret, without_query
 from surehook.config.loading import Loaded
 from surehook.config.settings import Settings
 from surehook.config.sources import Source
@@ -27,7 +28,10 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def show(loaded: Loaded) -> list[Shown]:
-    """Every setting, in the order of its definition. Values of headers and passwords in URLs are masked."""
+    """Every setting, in the order of its definition.
+
+    Masked are values of headers, passwords and query strings in URLs, and what looks like a secret in the wrong place.
+    """
     return [
         Shown(place, value, _source(loaded, place))
         for place, value in _leaves(inspect.type_info(Settings), loaded.settings, "")
@@ -65,7 +69,11 @@ def _readable(kind: inspect.Type, value: Any) -> Any:
             return [_readable(item, one) for one in value]
         case inspect.Metadata(extra={"unit": unit}):
             return _UNITS[unit](value)
-    return _PASSWORD.sub("***@", value) if isinstance(value, str) else value
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(value: str) -> str:
+    return "(not shown)" if looks_secret(value) else _PASSWORD.sub("***@", without_query(value))
 
 
 def _reference(value: str) -> str:

@@ -54,6 +54,13 @@ def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return usual if usual.is_file() else None
 
 
+def is_empty(path: Path | None, environ: Mapping[str, str]) -> bool:
+    """Whether there is neither a configuration file nor a setting in the environment."""
+    tree: dict[str, Tree] = {}
+    add_environment(tree, environ)
+    return not tree and find_file(path, environ) is None
+
+
 def read_file(path: Path) -> dict[str, Tree]:
     """The tree of a TOML file. Raises ConfigurationError when it cannot be read."""
     try:

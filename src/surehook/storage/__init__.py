@@ -154,7 +154,10 @@ class Storage(Protocol):
         ...
 
     async def replay_events(self, ids: Sequence[EventId], action: Action) -> list[ActionResult]:
-        """Put finished events back to RECEIVED with their attempts and lost leases at 0, and audit it."""
+        """Put finished events back to RECEIVED with their attempts and lost leases at 0, and audit it.
+
+        An event that is RETRYING stays so and is due at once. RECEIVED and PROCESSING ones are left alone.
+        """
         ...
 
     async def discard_events(self, ids: Sequence[EventId], action: Action) -> list[ActionResult]:
@@ -162,7 +165,10 @@ class Storage(Protocol):
         ...
 
     async def replay_messages(self, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:
-        """Put finished messages back to PENDING with their attempts and lost leases at 0, and audit it."""
+        """Put finished messages back to PENDING with their attempts and lost leases at 0, and audit it.
+
+        A message that is RETRYING stays so and is due at once. PENDING and SENDING ones are left alone.
+        """
         ...
 
     async def discard_messages(self, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:

@@ -328,43 +328,55 @@ async def take_back(db: Statements, ids: Sequence[EventId], now: Millis) -> int:
     return sum([await db.run("take_back_event", {"id": id, "now": now}) for id in ids])
 
 
+class _Hand(msgspec.Struct, frozen=True):
+    """What an operator can do to one kind of row."""
+
+    prefix: str
+    look: str
+    movable: frozenset[EventState] | frozenset[MessageState]
+    move: str
+    #: Statement for a row that already waits for another attempt, if the verb means anything there.
+    hurry: str | None = None
+
+
+_REPLAY_EVENT = _Hand(EVENT_PREFIX, "lock_event", REPLAYABLE_EVENTS, "replay_event", "hurry_event")
+_DISCARD_EVENT = _Hand(EVENT_PREFIX, "lock_event", DISCARDABLE_EVENTS, "discard_event")
+_REPLAY_MESSAGE = _Hand(
+    MESSAGE_PREFIX, "lock_message", REPLAYABLE_MESSAGES, "replay_message", "hurry_message"
+)
+_DISCARD_MESSAGE = _Hand(MESSAGE_PREFIX, "lock_message", DISCARDABLE_MESSAGES, "discard_message")
+
+
 async def replay_events(db: Statements, ids: Sequence[EventId], action: Action) -> list[ActionResult]:
     """Storage.replay_events."""
-    return [await _act(db, ("replay_event", EVENT_PREFIX, REPLAYABLE_EVENTS), id, action) for id in ids]
+    return [await _act(db, _REPLAY_EVENT, id, action) for id in ids]
 
 
 async def discard_events(db: Statements, ids: Sequence[EventId], action: Action) -> list[ActionResult]:
     """Storage.discard_events."""
-    return [await _act(db, ("discard_event", EVENT_PREFIX, DISCARDABLE_EVENTS), id, action) for id in ids]
+    return [await _act(db, _DISCARD_EVENT, id, action) for id in ids]
 
 
 async def replay_messages(db: Statements, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:
     """Storage.replay_messages."""
-    return [await _act(db, ("replay_message", MESSAGE_PREFIX, REPLAYABLE_MESSAGES), id, action) for id in ids]
+    return [await _act(db, _REPLAY_MESSAGE, id, action) for id in ids]
 
 
 async def discard_messages(db: Statements, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:
     """Storage.discard_messages."""
-    return [
-        await _act(db, ("discard_message", MESSAGE_PREFIX, DISCARDABLE_MESSAGES), id, action) for id in ids
-    ]
+    return [await _act(db, _DISCARD_MESSAGE, id, action) for id in ids]
 
 
-async def _act(
-    db: Statements,
-    verb: tuple[str, str, frozenset[EventState] | frozenset[MessageState]],
-    id: bytes,
-    action: Action,
-) -> ActionResult:
-    """Move one row by hand and audit it, or leave it and say in which state it is."""
-    statement, prefix, movable = verb
-    rows = await db.rows("lock_event" if prefix == EVENT_PREFIX else "lock_message", {"id": id})
+async def _act(db: Statements, hand: _Hand, id: bytes, action: Action) -> ActionResult:
+    """Move (or hurry) one row by hand and audit it, or leave it and say in which state it is."""
+    rows = await db.rows(hand.look, {"id": id})
     if not rows:
         return ActionResult(id, False, None)
     was = rows[0][0]
-    done = was in movable and bool(await db.run(statement, {"id": id, "was": was, "now": action.at}))
-    if done:
-        await _audit(db, action, statement.replace("_", "."), typeid(prefix, id), f'{{"was":"{was}"}}')
+    statement = hand.move if was in hand.movable else hand.hurry if was == EventState.RETRYING else None
+    done = statement is not None and bool(await db.run(statement, {"id": id, "was": was, "now": action.at}))
+    if statement is not None and done:
+        await _audit(db, action, statement.replace("_", "."), typeid(hand.prefix, id), f'{{"was":"{was}"}}')
     return ActionResult(id, done, was)
 
 

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from surehook.wiring.database import OpenedDatabase, migrate, migration_status, open_database
+from surehook.wiring.importing import load_app
 from surehook.wiring.node import ROLES, MountedNode, Node, Role
-from surehook.wiring.parts import build_providers, build_route, build_routes, load_app, warn_of_unknown
+from surehook.wiring.parts import (
+    build_headers,
+    build_providers,
+    build_route,
+    build_routes,
+    resolve_at,
+    warnings_of,
+)
 from surehook.wiring.running import run
 
 __all__ = [
@@ -13,6 +21,7 @@ __all__ = [
     "Node",
     "OpenedDatabase",
     "Role",
+    "build_headers",
     "build_providers",
     "build_route",
     "build_routes",
@@ -20,6 +29,7 @@ __all__ = [
     "migrate",
     "migration_status",
     "open_database",
+    "resolve_at",
     "run",
-    "warn_of_unknown",
+    "warnings_of",
 ]

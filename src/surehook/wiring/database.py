@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from surehook.clock import Clock, SystemClock
-from surehook.config import Settings
+from surehook.config import Settings, database_path
+from surehook.errors import ConfigurationError, Unavailable
 from surehook.storage import Reader, Storage
 from surehook.storage.migrate import AppliedMigration, require_current
 from surehook.storage.sqlite import SqliteDatabase, open_sqlite
@@ -59,7 +60,20 @@ async def migrate(settings: Settings) -> list[str]:
 
 
 async def open_unmigrated(settings: Settings) -> SqliteDatabase:
-    return await open_sqlite(settings.database, transaction_budget=settings.handlers.transaction_budget)
+    """The database, whatever its schema. Raises ConfigurationError or Unavailable when it cannot be opened."""
+    path = database_path(settings.database)
+    if path.is_dir():
+        raise ConfigurationError(
+            f"database: {path} is a folder: name a file in it, e.g. sqlite:///{path / 'surehook.db'}"
+        )
+    try:
+        return await open_sqlite(settings.database, transaction_budget=settings.handlers.transaction_budget)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot open the database {path}: {error.strerror or error}. Its folder must be on a local disk and "
+            "writable for this user, also for the files beside it (-wal, -shm, -door, -room); "
+            "the setting database or --database names another."
+        ) from error
 
 
 async def clock_of(database: SqliteDatabase) -> Clock:

@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
+import re
 import socket
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from surehook.clock import Clock
 from surehook.config import DestinationSettings, Settings
-from surehook.errors import ConfigurationError, SurehookError, did_you_mean
+from surehook.errors import ConfigurationError, did_you_mean
 from surehook.handlers import Registry
 from surehook.ingest.packs import Provider, build_provider
-from surehook.publish.http import HttpTransport
+from surehook.publish.http import HttpTransport, check_headers
 from surehook.publish.lane import Route
 from surehook.retry import RetryPolicy
-from surehook.secrets import resolve
+from surehook.secrets import Secret, resolve
 
 logger = logging.getLogger(__name__)
-
-
-def load_app(settings: Settings) -> Registry:
-    """The application that ``app`` names, or an empty one.
-
-    Raises ConfigurationError when it cannot be imported or is no App.
-    """
-    if settings.app is None:
-        return Registry()
-    module_name, _, attribute = settings.app.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except SurehookError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(
-            f"app = {settings.app!r} cannot be imported from {here}: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(found, Registry):
-        raise ConfigurationError(f"app = {settings.app!r} is a {type(found).__name__}, not a surehook.App")
-    return found
 
 
 def build_providers(settings: Settings) -> Mapping[str, Provider]:
@@ -62,24 +38,58 @@ def build_routes(settings: Settings, clock: Clock) -> list[Route]:
 
 def build_route(name: str, settings: DestinationSettings, clock: Clock) -> Route:
     """One destination; nothing is connected. Raises ConfigurationError for what cannot work."""
-    try:
-        secrets = [resolve(secret) for secret in settings.secrets]
-        transport = HttpTransport(name, settings, secrets, clock)
-    except ConfigurationError as error:
-        where = f"destinations.{name}"
-        raise ConfigurationError(str(error) if where in str(error) else f"{where}: {error}") from None
+    secrets = [resolve_at(f"destinations.{name}.secrets", secret) for secret in settings.secrets]
+    final = msgspec.structs.replace(settings, headers=build_headers(name, settings.headers))
+    transport = HttpTransport(name, final, secrets, clock)
     return Route(name, transport, RetryPolicy(settings.retries), settings.concurrency)
+
+
+def build_headers(name: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """A destination's extra headers, references (``env:NAME``, ``file:PATH``) replaced by what they name.
+
+    Raises ConfigurationError for a reference that leads nowhere and for a header that deliveries cannot carry.
+    """
+    return check_headers(name, {each: _header_value(name, each, value) for each, value in headers.items()})
+
+
+def _header_value(name: str, header: str, value: str) -> str:
+    place = f"destinations.{name}.headers.{header!r}"
+    if re.match("env:|file:", value):
+        return resolve_at(place, value).reveal()
+    if re.search(r"\s(env:[A-Z_][A-Z0-9_]*|file:\S+)$", value):
+        raise ConfigurationError(
+            f"{place}: a reference is the whole value: put what stands before it into the variable or file as well"
+        )
+    return value
+
+
+def resolve_at(place: str, reference: str) -> Secret:
+    """The secret of a setting. Raises ConfigurationError that names the setting."""
+    try:
+        return resolve(reference)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}") from None
 
 
 def process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def warn_of_unknown(settings: Settings, registry: Registry) -> None:
-    """Log what is probably a slip of the pen: a handler for a provider that is not configured."""
+def warnings_of(settings: Settings, registry: Registry) -> Iterator[str]:
+    """What works, but is probably not what is meant."""
     for handler in registry.handlers:
         if handler.provider != "*" and handler.provider not in settings.providers:
             hint = did_you_mean(handler.provider, settings.providers)
-            logger.warning(
-                "%s is for the provider %r, which is not configured. %s", handler.name, handler.provider, hint
+            yield f"{handler.name} is for the provider {handler.provider!r}, which is not configured. {hint}"
+    for name, destination in settings.destinations.items():
+        if not destination.secrets:
+            yield (
+                f"destinations.{name}: its deliveries are not signed, so its receiver cannot tell who sends them. "
+                "Set secrets to sign them."
             )
+
+
+def warn(settings: Settings, registry: Registry) -> None:
+    """Log ``warnings_of``."""
+    for text in warnings_of(settings, registry):
+        logger.warning("%s", text, extra={"event": "config.warning"})

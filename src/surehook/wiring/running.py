@@ -13,8 +13,9 @@ import uvloop
 
 from surehook import telemetry
 from surehook.config import Settings
+from surehook.wiring.importing import load_app
 from surehook.wiring.node import ROLES, Node
-from surehook.wiring.parts import load_app, warn_of_unknown
+from surehook.wiring.parts import warn
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def run(settings: Settings, roles: Collection[str], *, migrate: bool = True) -> 
     telemetry.configure(settings.log_format, settings.log_level, sys.stderr)
     wanted = [role for role in ROLES if role in roles] or list(ROLES)
     registry = load_app(settings)
-    warn_of_unknown(settings, registry)
+    warn(settings, registry)
     node = Node(settings, registry, wanted)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(node, migrate))

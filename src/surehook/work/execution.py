@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import inspect
 import sysconfig
 import traceback
 from collections.abc import Sequence
@@ -92,8 +93,8 @@ class Execution:
         """A failed attempt's row."""
         return Failure(
             error_type=_name(error),
-            message=str(error) or type(error).__name__,
-            detail="".join(traceback.format_exception(error)),
+            message=_clean(str(error) or type(error).__name__),
+            detail=_clean("".join(traceback.format_exception(error))),
             fingerprint=fingerprint(error),
             started_at=started,
             failed_at=self._clock.now(),
@@ -124,18 +125,38 @@ class Execution:
     async def _invoke(
         self, handler: Handler, event: Event, unit: UnitOfWork, messages: MessageBuffer
     ) -> None:
-        if handler.is_async:
-            extra = (Transaction(unit, messages),) if handler.wants_transaction else ()
-            await handler.function(event, *extra)
-        else:
+        if not handler.is_async:
             blocking = (SyncTransaction(unit, messages),) if handler.wants_transaction else ()
-            await self._threads.run(handler.function, event, *blocking)
+            _refuse_result(handler, await self._threads.run(handler.function, event, *blocking))
+        elif handler.wants_transaction:
+            tx = Transaction(unit, messages)
+            _refuse_result(handler, await handler.function(event, tx))
+            tx.require_awaited()
+        else:
+            _refuse_result(handler, await handler.function(event))
+
+
+def _refuse_result(handler: Handler, result: object) -> None:
+    """What a handler returns means nothing; two kinds of result show that something else was meant."""
+    if isinstance(result, BaseException):
+        raise TypeError(f"{handler.name} returned {result!r}: raise it")
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError(
+            f"{handler.name} returned something to be awaited: make it 'async def' and await it there"
+        )
 
 
 def _is_cancelled() -> bool:
     """Whether our caller cancelled us; a handler can also raise CancelledError by itself."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _clean(text: str) -> str:
+    """What a database can hold: lone surrogates (of undecodable file names, say) as escapes, no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _name(error: BaseException) -> str:

@@ -48,7 +48,8 @@ class HandlerThreads:
             try:
                 return await future
             except asyncio.CancelledError:
-                self.abandoned += 1
+                # else the result came in the same step of the loop, and the thread is idle again
+                self.abandoned += future.cancelled()
                 raise
 
     def close(self) -> None:

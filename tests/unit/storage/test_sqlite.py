@@ -59,7 +59,7 @@ def rows(database: SqliteDatabase, sql: str) -> list[tuple[object, ...]]:
 
 
 def test_commits_are_durable_by_default(tmp_path: Path) -> None:
-    connection = connect(parse_location(f"sqlite:///{tmp_path}/a.db"), writable=True)
+    connection = connect(parse_location(f"sqlite:///{tmp_path}/a.db"), writable=True, create=True)
     assert connection.pragma("synchronous") == 2
     assert connection.pragma("journal_mode") == "wal"
     connection.close()
@@ -274,6 +274,10 @@ async def test_a_violated_deferred_foreign_key_fails_its_own_event_only(database
         "INSERT INTO audit_log (seq) VALUES (1)",
         "DROP TABLE inbox_payloads",
         "ALTER TABLE inbox_events ADD COLUMN x",
+        "CREATE TEMP TRIGGER t AFTER INSERT ON main.inbox_events BEGIN SELECT 1; END",
+        "CREATE UNIQUE INDEX i ON inbox_events (provider)",
+        "CREATE TEMP TABLE INBOX_EVENTS (x)",
+        "CREATE TEMP VIEW outbox_messages AS SELECT 1",
         "CREATE TRIGGER t AFTER INSERT ON inbox_events BEGIN SELECT 1; END",
     ],
 )

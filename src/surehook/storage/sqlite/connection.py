@@ -60,11 +60,12 @@ def parse_location(url: str) -> Location:
         raise ConfigurationError(
             f"database = {url!r}: synchronous is FULL (the default), EXTRA, NORMAL or OFF"
         )
-    return Location(Path(path), synchronous)
+    # absolute, so that a change of the working directory does not lead to another file
+    return Location(Path(path).absolute(), synchronous)
 
 
-def connect(location: Location, *, writable: bool) -> apsw.Connection:
-    """Open the file; a writable connection makes it when it is missing, readable by its owner only.
+def connect(location: Location, *, writable: bool, create: bool = False) -> apsw.Connection:
+    """Open the file; with ``create`` it is made when it is missing, readable by its owner only.
 
     Raises ConfigurationError for a SQLite that is too old, Unavailable when the file cannot be opened.
     """
@@ -74,7 +75,7 @@ def connect(location: Location, *, writable: bool) -> apsw.Connection:
             f"SQLite {apsw.sqlite_lib_version()} can lose rows in WAL mode: install apsw 3.51.3 or newer from its wheels"
         )
     with faults(f"cannot open {location.path}"):
-        connection = _open(location.path, writable)
+        connection = _open(location.path, create)
         connection.set_busy_timeout(5_000)
         pragmas: Mapping[str, tuple[str, Any]] = {
             "journal_mode": ("WAL", "wal"),
@@ -98,11 +99,9 @@ def connect(location: Location, *, writable: bool) -> apsw.Connection:
     return connection
 
 
-def _open(path: Path, writable: bool) -> apsw.Connection:
-    if not writable:
+def _open(path: Path, create: bool) -> apsw.Connection:
+    if not create or path.exists():
         return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    if path.exists():
-        return apsw.Connection(str(path))
     before = os.umask(0o077)  # payloads are nobody else's business
     try:
         return apsw.Connection(str(path))

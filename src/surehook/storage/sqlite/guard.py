@@ -36,6 +36,11 @@ _WRITES = frozenset(
         apsw.SQLITE_DROP_TABLE,
         apsw.SQLITE_ALTER_TABLE,
         apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_TRIGGER,
+        apsw.SQLITE_CREATE_INDEX,
+        # a temporary table or view of the same name would stand before ours
+        apsw.SQLITE_CREATE_TEMP_TABLE,
+        apsw.SQLITE_CREATE_TEMP_VIEW,
         apsw.SQLITE_DROP_INDEX,
     }
 )
@@ -70,7 +75,8 @@ class Guard:
         if not self._active:
             return apsw.SQLITE_OK
         self._why = _REFUSED.get(action, "")
-        # for ALTER TABLE and triggers the table's name is the second one
-        if not self._why and action in _WRITES and not OWN_TABLES.isdisjoint((first, second)):
+        # for ALTER TABLE, indexes and triggers the table's name is the second one
+        names = {name.lower() for name in (first, second) if name}
+        if not self._why and action in _WRITES and not OWN_TABLES.isdisjoint(names):
             self._why = "writes one of Surehook's own tables"
         return apsw.SQLITE_DENY if self._why else apsw.SQLITE_OK

@@ -35,10 +35,11 @@ class WaitingThread:
         self._work.put(work)
         return await future
 
-    def stop(self) -> None:
-        """End the thread after what was handed in."""
+    def stop(self, *, wait: bool = True) -> None:
+        """End the thread after what was handed in; without ``wait``, whenever that is."""
         self._work.put(None)
-        self._thread.join(timeout=5)
+        if wait:
+            self._thread.join(timeout=5)
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

@@ -4,39 +4,52 @@ A turn is one transaction of SQLite: BEGIN IMMEDIATE, the jobs that wait (arriva
 savepoint, then a slice of a few milliseconds in which handlers' transactions enter one after another, each under its own
 savepoint, then one COMMIT for all of them, in a thread. Statements run where the loop runs: a hop to a thread would cost six
 to fifty times a statement. The lengths are those measured in docs/adr/0004-turns.md.
+
+A guest that is known to be slow, or to have cost others their turn, gets a turn of its own, and afterwards the others have
+the connection for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import apsw
 
-from surehook.errors import CommitUnknown, TransactionError, Unavailable
+from surehook.errors import CommitUnknown, SurehookError, TransactionError, TurnLost, Unavailable
 from surehook.storage.sqlite.connection import faults
 from surehook.storage.sqlite.gate import Gate
 from surehook.storage.sqlite.thread import WaitingThread
 
 Result = TypeVar("Result")
 Job = Callable[[apsw.Connection], Any]
+Waiting = tuple[Job, asyncio.Future[Any]]
+
+logger = logging.getLogger(__name__)
 
 #: How long handlers may enter in one turn while jobs wait (twice that doubles ingest's 99th percentile), and while none do.
 SLICE = 0.002
 LONGEST_SLICE = 0.02
 
-#: While arrivals wait, the next slice starts only after this share of the last slice's length has passed.
+#: While others wait, the next slice starts only after this share of the last slice's length has passed.
 REST = 0.5
 
-# The comments keep these texts apart from a handler's "COMMIT" in the statement cache, which the authorizer must see.
-BEGIN = "BEGIN IMMEDIATE /* turn */"
-COMMIT = "COMMIT /* turn */"
-SAVEPOINT = "SAVEPOINT part /* turn */"
-RELEASE = "RELEASE part /* turn */"
-UNDO = "ROLLBACK TO part /* turn */"
+#: How long another process may keep us out before everyone who waits is told so, in seconds.
+PATIENCE = 5.0
+
+# Nobody can write these texts by hand: a handler's "COMMIT" must not meet ours in the statement cache, unseen by the guard.
+_MARK = f"/* {secrets.token_hex(8)} */"
+BEGIN = f"BEGIN IMMEDIATE {_MARK}"
+COMMIT = f"COMMIT {_MARK}"
+SAVEPOINT = f"SAVEPOINT part {_MARK}"
+RELEASE = f"RELEASE part {_MARK}"
+UNDO = f"ROLLBACK TO part {_MARK}"
 
 
 class Guest(Protocol):
@@ -44,40 +57,54 @@ class Guest(Protocol):
 
     @property
     def slow(self) -> bool:
-        """It is known to hold its turn for long, so arrivals do not share a commit with it."""
+        """It is better not to share a turn with it."""
         ...
 
     def open(self, connection: apsw.Connection) -> None:
-        """The connection is its own until it leaves."""
+        """The connection is its own until it leaves. Raises TransactionError when it wants it no more."""
         ...
 
 
 class Turns:
     """Owns the write connection and the order in which it is used."""
 
-    def __init__(self, connect: Callable[[], apsw.Connection], gate: Gate) -> None:
+    def __init__(self, connect: Callable[[], apsw.Connection], gate: Gate, path: Path) -> None:
         self._connect = connect
         self._gate = gate
+        self._path = path
+        self._inode = -1
         self._thread = WaitingThread("surehook-commit")
         self._connection: apsw.Connection | None = None
-        self._jobs: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._entering: asyncio.Task[None] | None = None
+        self._jobs: list[Waiting] = []
         self._guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
-        self._settled: list[tuple[asyncio.Future[Any], Any]] = []
+        self._slow_guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
+        #: Whom the present turn has served, with their results: answered after its commit.
+        self._served: list[tuple[asyncio.Future[Any], Any]] = []
+        self._changes = 0
         self._slice_end: asyncio.Future[None] | None = None
         self._slice_begun = 0.0
         self._rest_until = 0.0
-        self._guests_first = False
+        self._slow_rest_until = 0.0
+        self._news = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def fresh(self) -> bool:
+        """Nothing was opened yet: only now may the file be made."""
+        return self._inode < 0
 
     async def start(self) -> None:
         """Open the connection."""
         self._connection = await self._thread.run(self._connect)
+        self._inode = self._path.stat().st_ino
 
     async def write(self, job: Callable[[apsw.Connection], Result]) -> Result:
         """Run ``job`` in the next turn; returns after its commit. It is short and never waits.
 
-        Raises what the job raises (its writes are undone, others' stay), Unavailable or CommitUnknown.
+        It runs again when another's statement has cost it its turn. Raises what the job raises (its writes are undone,
+        others' stay), Unavailable or CommitUnknown.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._wake()
@@ -88,18 +115,22 @@ class Turns:
         """Wait until the connection is the guest's own. It must leave()."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake()
-        self._guests.append((guest, future))
+        (self._slow_guests if guest.slow else self._guests).append((guest, future))
         await future
 
     def leave(self, *, commit: bool) -> asyncio.Future[None]:
         """Give the connection back; with ``commit``, the future tells when the guest's writes are durable."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if commit:
-            self._settled.append((future, None))
+            self._served.append((future, None))
         else:
             future.set_result(None)
         self._admit()
         return future
+
+    async def aside(self, work: Callable[[], Result]) -> Result:
+        """Run a guest's long statement in the thread that will commit; the loop goes on."""
+        return await self._thread.run(work)
 
     async def close(self) -> None:
         """Finish the turn and what waits, then close the connection."""
@@ -107,59 +138,108 @@ class Turns:
             await asyncio.wait([self._running])
         self._closed = True
         if self._connection is not None:
-            await self._thread.run(self._connection.close)
-        self._thread.stop()
-        self._gate.close()
+            self._connection.close()
+        self._thread.stop(wait=self._entering is None)
+        if self._entering is None:  # else the kernel still waits with these files
+            self._gate.close()
 
     def _wake(self) -> None:
         if self._closed:
             raise Unavailable("the database is closed: this process is stopping")
+        self._news.set()
         if self._running is None:
             self._running = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:
-            while self._jobs or self._guests:
+            while self._jobs or self._guests or self._slow_guests:
                 await self._turn()
         finally:
             self._running = None
 
     async def _turn(self) -> None:
+        rest = self._slow_rest_until - time.monotonic()
+        alone = bool(self._slow_guests) and rest <= 0
+        if not (alone or self._jobs or self._guests):
+            await self._pause(rest)
+            return
         try:
             connection = await self._begin()
         except Exception as error:  # noqa: BLE001 - it belongs to everyone who waits
             self._refuse(error)
             return
-        fault: Exception | None = None
+        jobs = [] if alone else self._take_jobs()
+        committed, fault = False, None
         try:
-            await self._serve(connection)
+            await (self._serve_one() if alone else self._serve(connection, jobs))
+            committed = await self._commit(connection)
         except Exception as error:  # noqa: BLE001 - the turn must end whatever happened in it
             fault = error
-        await self._end(connection, fault)
+            await self._renew(connection)
+        finally:
+            self._gate.leave()
+        self._answer(jobs, committed, fault)
 
-    async def _serve(self, connection: apsw.Connection) -> None:
-        jobs = self._take_jobs()
-        before = connection.total_changes()
+    async def _pause(self, seconds: float) -> None:
+        """Only slow guests wait: rest, unless somebody else comes."""
+        self._news.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    async def _serve(self, connection: apsw.Connection, jobs: list[Waiting]) -> None:
         for job, future in jobs:
             self._attempt(connection, job, future)
-        if self._guests and self._may_slice(bool(jobs)):
-            await self._slice()
-        if connection.total_changes() != before:
-            await self._thread.run(lambda: connection.execute(COMMIT))
-        else:
-            connection.execute(COMMIT)
+        if self._guests and (not jobs or time.monotonic() >= self._rest_until):
+            length = await self._slice()
+            self._rest_until = time.monotonic() + REST * length
+
+    async def _serve_one(self) -> None:
+        """A slow guest's own turn; afterwards the others have the connection for a while."""
+        self._guests, waiting = deque([self._slow_guests.popleft()]), self._guests
+        try:
+            length = await self._slice()
+        finally:
+            self._guests = waiting
+        self._slow_rest_until = time.monotonic() + REST * length
 
     async def _begin(self) -> apsw.Connection:
-        if not self._gate.try_enter():
-            await self._thread.run(self._gate.enter)
+        await self._pass_the_gate()
         try:
+            self._require_same_file()
             if self._connection is None:
                 self._connection = await self._thread.run(self._connect)
+                self._changes = 0
             await self._begin_on(self._connection)
         except BaseException:
             self._gate.leave()
             raise
         return self._connection
+
+    async def _pass_the_gate(self) -> None:
+        if self._entering is None:
+            if self._gate.try_enter():
+                return
+            self._entering = asyncio.create_task(self._thread.run(self._gate.enter))
+        done, _ = await asyncio.wait([self._entering], timeout=PATIENCE)
+        if not done:
+            raise Unavailable(
+                f"another process has kept {self._path}-room for {PATIENCE:.0f} s: is it stopped (SIGSTOP, a debugger)? "
+                "End it, or let it go on"
+            )
+        self._entering = None
+        await asyncio.gather(*done)
+
+    def _require_same_file(self) -> None:
+        """A file that was removed or replaced would take acknowledged events with it; seen at once, it takes none."""
+        try:
+            inode = self._path.stat().st_ino
+        except OSError as error:
+            raise Unavailable(f"the database file is gone: {error}. Stop, restore it, start again") from error
+        if inode != self._inode:
+            raise Unavailable(f"{self._path} was replaced while it was open: stop and start again")
 
     async def _begin_on(self, connection: apsw.Connection) -> None:
         connection.set_busy_timeout(0)
@@ -173,18 +253,15 @@ class Turns:
         with faults("another program has locked the database for 5 s"):
             await self._thread.run(lambda: connection.execute(BEGIN))
 
-    def _take_jobs(self) -> list[tuple[Job, asyncio.Future[Any]]]:
-        if self._guests_first and self._guests:
-            return []  # the turn before was the arrivals' alone
+    def _take_jobs(self) -> list[Waiting]:
         jobs, self._jobs = self._jobs, []
         return jobs
 
     def _attempt(self, connection: apsw.Connection, job: Job, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
+        if future.cancelled() or not connection.in_transaction:
             return
         try:
             with faults("the database cannot write"):
-                _require_transaction(connection)
                 connection.execute(SAVEPOINT)
                 result = job(connection)
                 connection.execute(RELEASE)
@@ -192,24 +269,15 @@ class Turns:
             future.set_exception(error)
             undo(connection)
         else:
-            self._settled.append((future, result))
+            self._served.append((future, result))
 
-    def _may_slice(self, arrivals: bool) -> bool:
-        if not arrivals:
-            self._guests_first = False
-            return True
-        if self._guests[0][0].slow:
-            self._guests_first = True
-            return False
-        return time.monotonic() >= self._rest_until
-
-    async def _slice(self) -> None:
-        begun = self._slice_begun = time.monotonic()
+    async def _slice(self) -> float:
+        """Let guests in, one after another; how long it took."""
+        self._slice_begun = time.monotonic()
         self._slice_end = asyncio.get_running_loop().create_future()
         self._admit()
         await self._slice_end
-        ended = time.monotonic()
-        self._rest_until = ended + REST * (ended - begun)
+        return time.monotonic() - self._slice_begun
 
     def _slice_end_at(self) -> float:
         return self._slice_begun + (SLICE if self._jobs else LONGEST_SLICE)
@@ -225,42 +293,65 @@ class Turns:
                 continue
             try:
                 guest.open(connection)
-            except TransactionError as error:  # its attempt has ended meanwhile
-                future.set_exception(error)
-                continue
-            except apsw.Error as error:
-                future.set_exception(Unavailable(f"the database cannot open a transaction: {error}"))
+            except Exception as error:  # noqa: BLE001 - it belongs to the guest, and the next one may enter
+                known = isinstance(error, SurehookError)
+                future.set_exception(error if known else TransactionError(f"no transaction: {error}"))
                 continue
             future.set_result(None)
             return
         end.set_result(None)
 
-    async def _end(self, connection: apsw.Connection, fault: Exception | None) -> None:
-        settled, self._settled = self._settled, []
-        try:
-            if fault is not None:
-                await self._renew(connection)
-        finally:
-            self._gate.leave()
-        for future, result in settled:
-            if future.done():
-                continue
-            if fault is None:
-                future.set_result(result)
-            else:
-                future.set_exception(CommitUnknown(f"the database did not confirm the commit: {fault}"))
+    async def _commit(self, connection: apsw.Connection) -> bool:
+        """Whether the turn is durable now. False: SQLite had rolled it back, and nothing of it is there."""
+        if not connection.in_transaction:
+            return False
+        if connection.total_changes() == self._changes:
+            connection.execute(COMMIT)  # nothing was written: no reason for the thread
+        else:
+            await self._thread.run(lambda: connection.execute(COMMIT))
+            self._changes = connection.total_changes()
+        return True
+
+    def _answer(self, jobs: list[Waiting], committed: bool, fault: Exception | None) -> None:
+        served, self._served = self._served, []
+        if committed:
+            for future, result in served:
+                if not future.done():
+                    future.set_result(result)
+            return
+        if fault is None:
+            # nothing was written, so the jobs can be done again; handlers must run again
+            self._jobs[:0] = [(job, future) for job, future in jobs if not future.done()]
+            theirs = {future for _, future in jobs}
+            error: Exception = TurnLost(
+                "another handler's statement made SQLite roll back what shared a commit with it"
+            )
+            _fail([future for future, _ in served if future not in theirs], error)
+            return
+        error = CommitUnknown(f"the database did not confirm the commit: {fault}")
+        _fail([future for future, _ in served] + [future for _, future in jobs], error)
 
     async def _renew(self, connection: apsw.Connection) -> None:
         """After a failed commit the old connection's view cannot be trusted; the next turn opens another one."""
         self._connection = None
-        await self._thread.run(lambda: connection.close(True))
+        self._changes = 0
+        try:
+            await self._thread.run(lambda: connection.close(True))
+        except apsw.Error:
+            logger.exception("the connection of a failed turn could not be closed")
 
     def _refuse(self, error: Exception) -> None:
-        jobs, self._jobs = self._jobs, []
-        guests, self._guests = self._guests, deque()
-        for _, future in [*jobs, *guests]:
-            if not future.done():
-                future.set_exception(error if isinstance(error, Unavailable) else Unavailable(str(error)))
+        waiting = [future for _, future in [*self._jobs, *self._guests, *self._slow_guests]]
+        self._jobs = []
+        self._guests.clear()
+        self._slow_guests.clear()
+        _fail(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
+
+
+def _fail(futures: list[asyncio.Future[Any]], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
 
 
 def undo(connection: apsw.Connection) -> None:
@@ -268,9 +359,3 @@ def undo(connection: apsw.Connection) -> None:
     if connection.in_transaction:
         connection.execute(UNDO)
         connection.execute(RELEASE)
-
-
-def _require_transaction(connection: apsw.Connection) -> None:
-    # A statement outside of a transaction would commit by itself, unfenced.
-    if not connection.in_transaction:
-        raise Unavailable("SQLite has rolled the transaction back, probably because the disk is full")

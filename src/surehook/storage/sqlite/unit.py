@@ -6,8 +6,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 import apsw
@@ -18,15 +20,13 @@ from surehook.model import Settlement
 from surehook.storage import Parameters
 from surehook.storage.sqlite.connection import faults
 from surehook.storage.sqlite.guard import Guard
+from surehook.storage.sqlite.habits import Habits
 from surehook.storage.sqlite.turns import RELEASE, SAVEPOINT, Turns, undo
 
 Result = TypeVar("Result")
+Statement = Callable[[apsw.Connection, str, Parameters], Result]
 
 logger = logging.getLogger(__name__)
-
-#: A transaction that held its turn longer than this is slow; a statement of this length blocks the loop noticeably.
-SLOW_TURN = 0.02
-SLOW_STATEMENT = 0.05
 
 #: How long to wait for an interrupted statement before it is interrupted again, in seconds.
 _INTERRUPT_AGAIN = 0.002
@@ -34,40 +34,10 @@ _INTERRUPT_AGAIN = 0.002
 
 class _State(Enum):
     NEW = "was not opened yet"
+    WAITING = "is being opened"
     OPEN = "is open"
     ENDED = "has ended: a handler must not use it after it has returned"
     EXPIRED = "was rolled back"
-
-
-class Habits:
-    """Which kinds of events have handlers that hold the turn for long, or run long statements, as last seen."""
-
-    def __init__(self) -> None:
-        self._slow: set[str] = set()
-        self._heavy: set[str] = set()
-
-    def is_slow(self, kind: str) -> bool:
-        """Its last transaction held the turn for long."""
-        return kind in self._slow
-
-    def is_heavy(self, kind: str) -> bool:
-        """It has run a statement long enough to be kept off the event loop."""
-        return kind in self._heavy
-
-    def saw_turn(self, kind: str, seconds: float) -> None:
-        """Remember how long a transaction took."""
-        if seconds > SLOW_TURN:
-            self._slow.add(kind)
-        else:
-            self._slow.discard(kind)
-
-    def saw_statement(self, kind: str, seconds: float, sql: str) -> None:
-        """Remember a long statement, and say it once."""
-        if seconds > SLOW_STATEMENT and kind not in self._heavy:
-            self._heavy.add(kind)
-            logger.warning(
-                "a statement took %d ms while everyone else waited: %s", seconds * 1000, sql.strip()[:200]
-            )
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -77,8 +47,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     guard: Guard
     habits: Habits
     loop: asyncio.AbstractEventLoop
-    #: How long a transaction may hold its turn, in milliseconds.
-    budget: int
     #: Writes a completion inside the unit's savepoint, and one without a transaction.
     complete: Callable[[apsw.Connection, Settlement], None]
     settle: Callable[[Settlement], Any]
@@ -87,12 +55,14 @@ class Surroundings(msgspec.Struct, frozen=True):
 class SqliteUnit:
     """A UnitOfWork. Everything but the ``_blocking`` methods is called on the loop."""
 
-    def __init__(self, shared: Surroundings, kind: str) -> None:
+    def __init__(self, shared: Surroundings, kind: str, *, budget: int | None) -> None:
+        """``budget`` is how long it may hold its turn, in milliseconds; None: as long as it wants."""
         self._shared = shared
         self._kind = kind
+        self._budget = budget
         self._state = _State.NEW
         self._connection: apsw.Connection | None = None
-        # a statement in a handler's thread and the end of the budget on the loop exclude each other
+        # held while a statement runs: one in a thread, and the end of the attempt on the loop, exclude each other
         self._lock = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._opened_at = 0.0
@@ -105,7 +75,7 @@ class SqliteUnit:
 
     @property
     def slow(self) -> bool:
-        """Whether arrivals are better not kept waiting for it."""
+        """Whether it is better not to share a turn with it."""
         return self._shared.habits.is_slow(self._kind)
 
     def on_expired(self, callback: Callable[[], object]) -> None:
@@ -113,14 +83,15 @@ class SqliteUnit:
         self._expired_callback = callback
 
     def open(self, connection: apsw.Connection) -> None:
-        """The turn is ours (called by Turns). Raises TransactionError when the attempt has ended while it waited."""
-        if self._state is not _State.NEW:
+        """The turn is ours (called by Turns). Raises TransactionError when the attempt has ended meanwhile."""
+        if self._state is not _State.WAITING:
             raise TransactionError(f"the transaction {self._state.value}")
         connection.execute(SAVEPOINT)
         self._connection = connection
         self._state = _State.OPEN
         self._opened_at = time.monotonic()
-        self._timer = self._shared.loop.call_later(self._shared.budget / 1000, self._expire)
+        if self._budget is not None:
+            self._timer = self._shared.loop.call_later(self._budget / 1000, self._expire)
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """UnitOfWork.execute."""
@@ -144,9 +115,8 @@ class SqliteUnit:
             self._state = _State.ENDED
             await self._shared.settle(settlement)
             return
-        connection = self._require_open()
         try:
-            with faults("the database cannot write the completion"):
+            with self._holding() as connection, faults("the database cannot write the completion"):
                 self._shared.complete(connection, settlement)
             await self.commit()
         except BaseException:
@@ -158,69 +128,87 @@ class SqliteUnit:
         if self._state is _State.NEW:
             self._state = _State.ENDED
             return
-        connection = self._require_open()
-        if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
-            # SQLite would find it at COMMIT and fail everyone who shares the turn
-            raise TransactionError(
-                "a deferred foreign key is violated: write the row that it refers to as well"
-            )
-        with faults("the database cannot write"):
+        with self._holding() as connection, faults("the database cannot write"):
+            if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+                # SQLite would find it at COMMIT and fail everyone who shares the turn
+                raise TransactionError(
+                    "a deferred foreign key is violated: write the row that it refers to, too"
+                )
             connection.execute(RELEASE)
+            self._state = _State.ENDED
         await self._leave(commit=True)
 
     async def rollback(self) -> None:
         """UnitOfWork.rollback."""
         if self._state is _State.OPEN:
             self._undo(_State.ENDED)
-        elif self._state is _State.NEW:
+        elif self._state in {_State.NEW, _State.WAITING}:
             self._state = _State.ENDED
 
-    async def _run(
-        self,
-        statement: Callable[[apsw.Connection, str, Parameters], Result],
-        sql: str,
-        parameters: Parameters,
-    ) -> Result:
+    async def _run(self, statement: Statement[Result], sql: str, parameters: Parameters) -> Result:
+        if self._state is _State.WAITING or self._lock.locked():
+            raise TransactionError(
+                "one statement at a time: await each tx.execute or tx.fetch before the next (no asyncio.gather)"
+            )
         if self._state is _State.NEW:
-            await self._shared.turns.enter(self)
+            await self._enter()
         if self._shared.habits.is_heavy(self._kind):
-            return await asyncio.to_thread(self._step, statement, sql, parameters)
+            return await self._shared.turns.aside(partial(self._step, statement, sql, parameters))
         return self._step(statement, sql, parameters)
 
-    def _run_blocking(
-        self,
-        statement: Callable[[apsw.Connection, str, Parameters], Result],
-        sql: str,
-        parameters: Parameters,
-    ) -> Result:
+    def _run_blocking(self, statement: Statement[Result], sql: str, parameters: Parameters) -> Result:
         if self._state is _State.NEW:
-            asyncio.run_coroutine_threadsafe(self._shared.turns.enter(self), self._shared.loop).result()
+            asyncio.run_coroutine_threadsafe(self._enter(), self._shared.loop).result()
         return self._step(statement, sql, parameters)
 
-    def _step(
-        self,
-        statement: Callable[[apsw.Connection, str, Parameters], Result],
-        sql: str,
-        parameters: Parameters,
-    ) -> Result:
+    async def _enter(self) -> None:
+        if self._state is not _State.NEW:
+            raise TransactionError(f"the transaction {self._state.value}")
+        self._state = _State.WAITING
+        try:
+            await self._shared.turns.enter(self)
+        except BaseException:
+            if self._state is _State.WAITING:  # a handler may give up waiting and try again
+                self._state = _State.NEW
+            raise
+
+    def _step(self, statement: Statement[Result], sql: str, parameters: Parameters) -> Result:
         with self._lock:
             connection = self._require_open()
             begun = time.monotonic()
-            with faults("the database cannot run the statement"), self._shared.guard.watching(sql):
-                result = statement(connection, sql, parameters)
+            try:
+                with faults("the database cannot run the statement"), self._shared.guard.watching(sql):
+                    result = statement(connection, sql, parameters)
+            finally:
+                if not connection.in_transaction:
+                    self._shared.habits.saw_harm(self._kind)
         self._shared.habits.saw_statement(self._kind, time.monotonic() - begun, sql)
         return result
+
+    @contextmanager
+    def _holding(self) -> Iterator[apsw.Connection]:
+        """The connection, unless a statement that the handler has not awaited still runs on it in a thread."""
+        if not self._lock.acquire(blocking=False):
+            raise TransactionError(
+                "a statement of this handler still runs: await it before the handler returns"
+            )
+        try:
+            yield self._require_open()
+        finally:
+            self._lock.release()
 
     def _require_open(self) -> apsw.Connection:
         if self._state is _State.EXPIRED:
             raise TransactionError(
-                f"the transaction was rolled back: it was held longer than its budget of {self._shared.budget} ms, while "
+                f"the transaction was rolled back: it was held longer than its budget of {self._budget} ms, while "
                 "everyone else waits. Do slow work, such as HTTP calls, before the first statement"
             )
         if self._state is not _State.OPEN or self._connection is None:
             raise TransactionError(f"the transaction {self._state.value}")
         if not self._connection.in_transaction:
-            raise Unavailable("SQLite has rolled the transaction back, probably because the disk is full")
+            raise Unavailable(
+                "SQLite has rolled everything back: the disk is full, or a statement says ROLLBACK"
+            )
         return self._connection
 
     def _expire(self) -> None:
@@ -236,16 +224,18 @@ class SqliteUnit:
             while not self._lock.acquire(timeout=_INTERRUPT_AGAIN):
                 self._connection.interrupt()  # again and again: it only stops what has begun
             try:
+                if not self._connection.in_transaction:
+                    self._shared.habits.saw_harm(self._kind)
                 undo(self._connection)
             except apsw.Error:  # the turn's commit then fails, and with it everything in it
                 logger.exception("a handler's transaction could not be rolled back")
             finally:
                 self._state = end  # before the thread can take the lock for its next statement
                 self._lock.release()
-        self._leave(commit=False, end=end)
-
-    def _leave(self, *, commit: bool, end: _State = _State.ENDED) -> asyncio.Future[None]:
         self._state = end
+        self._leave(commit=False)
+
+    def _leave(self, *, commit: bool) -> asyncio.Future[None]:
         self._connection = None
         if self._timer is not None:
             self._timer.cancel()

@@ -67,7 +67,8 @@ WHERE id = :id AND state = 'PROCESSING' AND lease_token = :token
 -- name: process_event
 -- moves: PROCESSING -> PROCESSED
 -- Finish an event; no row means that the lease was lost.
-UPDATE inbox_events SET state = 'PROCESSED', lease_until = NULL, finished_at = :at, updated_at = :at, reason = NULL
+UPDATE inbox_events
+SET state = 'PROCESSED', lease_until = NULL, finished_at = :at, updated_at = :at, reason = NULL, last_error = NULL
 WHERE id = :id AND state = 'PROCESSING' AND lease_token = :token
 
 -- name: retry_event
@@ -129,6 +130,10 @@ UPDATE inbox_events
 SET state = 'RECEIVED', due_at = :now, finished_at = NULL, updated_at = :now, reason = NULL, attempts = 0,
     lost_leases = 0, replays = replays + 1
 WHERE id = :id AND state = :was AND state IN ('PROCESSED', 'DEAD', 'IGNORED', 'DISCARDED')
+
+-- name: hurry_event
+-- An operator does not want to wait for the next attempt: it is due now, and stays what it is.
+UPDATE inbox_events SET due_at = :now, updated_at = :now WHERE id = :id AND state = 'RETRYING'
 
 -- name: discard_event
 -- moves: DEAD -> DISCARDED

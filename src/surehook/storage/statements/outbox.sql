@@ -30,7 +30,7 @@ WHERE id = :id AND state = 'SENDING' AND lease_token = :token
 -- moves: SENDING -> SENT
 -- The destination has proved that it has it.
 UPDATE outbox_messages
-SET state = 'SENT', lease_until = NULL, finished_at = :at, updated_at = :at, reason = NULL
+SET state = 'SENT', lease_until = NULL, finished_at = :at, updated_at = :at, reason = NULL, last_error = NULL
 WHERE id = :id AND state = 'SENDING' AND lease_token = :token
 
 -- name: retry_message
@@ -79,6 +79,10 @@ UPDATE outbox_messages
 SET state = 'PENDING', due_at = :now, finished_at = NULL, updated_at = :now, reason = NULL, attempts = 0,
     lost_leases = 0, replays = replays + 1
 WHERE id = :id AND state = :was AND state IN ('SENT', 'DEAD', 'DISCARDED')
+
+-- name: hurry_message
+-- An operator does not want to wait for the next try: it is due now, and stays what it is.
+UPDATE outbox_messages SET due_at = :now, updated_at = :now WHERE id = :id AND state = 'RETRYING'
 
 -- name: discard_message
 -- moves: DEAD -> DISCARDED
