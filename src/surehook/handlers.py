@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from surehook.config.units import milliseconds
-from surehook.errors import ConfigurationError, InvalidRequest, TransactionError
+from surehook.errors import ConfigurationError, InvalidRequest, TransactionError, Unavailable
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
 from surehook.matching import is_pattern, matches
 from surehook.model import Claim, Headers
@@ -252,8 +252,9 @@ class Registry:
         """
 
         if callable(provider):
+            name = getattr(provider, "__qualname__", provider)
             raise ConfigurationError(
-                f"@app.on before {provider.__qualname__} lacks its provider: write @app.on('stripe', 'invoice.paid')"
+                f"@app.on before {name} lacks its provider: write @app.on('stripe', 'invoice.paid')"
             )
         if not is_pattern(type):
             raise ConfigurationError(
@@ -283,15 +284,24 @@ class Registry:
         self, function: Callable[[Transaction], Awaitable[None]]
     ) -> Callable[[Transaction], Awaitable[None]]:
         """Decorates a function that makes the application's own tables; runs in a transaction at every start."""
-        if not inspect.iscoroutinefunction(function):
+        parameters = len(inspect.signature(function).parameters)
+        if not inspect.iscoroutinefunction(function) or parameters != 1:
             raise ConfigurationError(
                 f"@app.setup: {function.__qualname__} must be an 'async def' with one parameter, tx"
             )
 
         async def run(unit: UnitOfWork) -> None:
             tx = Transaction(unit, None)
-            await function(tx)
-            tx.require_awaited()
+            try:
+                await function(tx)
+                tx.require_awaited()
+            except Unavailable:
+                raise
+            except Exception as error:
+                name = function.__qualname__
+                raise ConfigurationError(
+                    f"@app.setup: {name} failed: {type(error).__name__}: {error}"
+                ) from error
 
         self.setup_functions.append(run)
         return function

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import aiohttp
 import apsw
-import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from surehook import App, Event, Transaction
 from surehook.config import ProviderSettings, ServerSettings, Settings
-from surehook.errors import ConfigurationError
 from surehook.ingest.problems import ASGIApp
 from surehook.ingest.server import Server
-from surehook.wiring import load_app, open_database
+from surehook.wiring import open_database
 
 
 @asynccontextmanager
@@ -102,23 +100,3 @@ async def test_the_command_lines_view_of_the_same_database(tmp_path: Path) -> No
         await asyncio.wait_for(done.wait(), 20)
         async with open_database(settings) as database:
             assert abs(database.clock.now() - await database.reader.database_time()) < 60_000
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("", "has no attribute 'app'"),
-        ("app = 7", "is a int, not a surehook.App"),
-        ("import nowhere_to_be_found", "ModuleNotFoundError"),
-        ("1 / 0", "ZeroDivisionError"),
-    ],
-)
-def test_an_application_that_cannot_be_loaded_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, complaint: str
-) -> None:
-    name = f"broken_{abs(hash(content))}"
-    (tmp_path / f"{name}.py").write_text(content)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigurationError, match=complaint):
-        load_app(Settings(app=f"{name}:app"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from surehook.config import Loaded, Settings, database_path, examine, load, show, units
+from surehook.config.hiding import looks_secret
 from surehook.errors import ConfigurationError
 
 
@@ -195,6 +196,30 @@ WRONG = {
     "unknown-in-list": (
         LEDGER + "[[forward]]\nto = ['ledger']\ntipe = 'x'",
         "forward[0].tipe (surehook.toml): unknown setting. Did you mean 'type'?",
+    ),
+    "misplaced": (
+        "[providers.stripe]\ndatabase = 'x'",
+        "providers.stripe.database (surehook.toml): unknown setting. If 'database' is meant: it must stand above the first "
+        "[table] of the file, and this is below [providers.stripe].",
+    ),
+    "misplaced-misspelt": (
+        LEDGER + "databse = 'x'",
+        "destinations.ledger.databse (surehook.toml): unknown setting. If 'database' is meant: it must stand above the "
+        "first [table] of the file, and this is below [destinations.ledger].",
+    ),
+    "not-misplaced": (
+        "[providers.stripe]\npak = 'x'",
+        "providers.stripe.pak (surehook.toml): unknown setting. Did you mean 'pack'?",
+    ),
+    "secret-as-pack": (
+        "[providers.acme]\npack = 'whsec_verysecret'",
+        "providers.acme.pack (surehook.toml): expected the name of a pack; this looks like a secret (not shown). Put it "
+        'into a variable or file, name that in secrets, and renew it if others have seen it. Example: pack = "hmac"',
+    ),
+    "secret-as-duration": (
+        "[providers.slack]\ntolerance = 'sk_live_verysecret'",
+        f"providers.slack.tolerance (surehook.toml): {DURATION}, found a text: (not shown: it looks like a secret). "
+        'Example: tolerance = "5m"',
     ),
     "port": (
         "[server]\nport = 70000",
@@ -458,15 +483,33 @@ def test_a_rule_is_not_asked_where_its_value_has_a_problem(tmp_path: Path) -> No
 
 def test_nothing_secret_is_shown(tmp_path: Path) -> None:
     text = (
-        "[destinations.a]\nurl = 'https://user:verysecret@h/x'\nsecrets = ['env:A']\n"
-        "headers = { Authorization = 'Bearer verysecret' }\n[providers.stripe]\nsecrets = ['file:b', 'env:verysecret']"
+        "[destinations.a]\nurl = 'https://user:verysecret@h/x?token=verysecret'\nsecrets = ['env:A']\n"
+        "headers = { Authorization = 'Bearer verysecret' }\n[providers.stripe]\nsecrets = ['file:b', 'env:verysecret']\n"
+        "header = 'sk_test_verysecret'"
     )
     shown = {shown.place: shown.value for shown in show(from_toml(tmp_path, text))}
     assert "verysecret" not in repr(shown)
-    assert shown["destinations.a.url"] == "https://***@h/x"
+    assert shown["destinations.a.url"] == "https://***@h/x?..."
+    assert shown["providers.stripe.header"] == "(not shown)"
+    assert shown["database"] == "sqlite:///surehook.db"
     assert shown["destinations.a.headers.Authorization"] == "(not shown)"
     assert shown["destinations.a.secrets"] == ["env:A"]
     assert shown["providers.stripe.secrets"] == ["file:b", "env:(not shown)"]
+
+
+@pytest.mark.parametrize(
+    "text", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "sk_live_x", "9f86d081884c7d659a2f", "ghp_x"]
+)
+def test_texts_that_look_like_secrets(text: str) -> None:
+    assert looks_secret(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["stripe", "standard-webhooks", "X-Hub-Signature-256-Of-Acme", "body:/data/v2/x1/y3/z4/a5", "sha256="],
+)
+def test_texts_that_do_not(text: str) -> None:
+    assert not looks_secret(text)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,9 @@ class Inbox(RuleBasedStateMachine):
             return True
 
         if self.run(work()):
-            assert claim.token == self.newest[claim.id], "a worker that had lost its lease completed the event"
+            assert claim.token == self.newest[claim.id], (
+                "a worker that had lost its lease completed the event"
+            )
             assert (claim.id, replays) not in self.effects, "an effect was applied twice"
             self.effects.add((claim.id, replays))
 

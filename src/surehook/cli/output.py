@@ -15,6 +15,7 @@ from surehook.telemetry import printable
 
 Result = TypeVar("Result")
 
+
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))

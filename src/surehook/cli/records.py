@@ -73,5 +73,5 @@ def list_audit(ctx: click.Context, limit: int, as_json: bool) -> None:
         ],
         colour=options.colour,
         empty="No entries.",
-        spare=("no", "at", "reason", "actor"),
+        spare=("no", "actor", "at", "reason"),
     )

@@ -91,7 +91,7 @@ def _facts(settings: Settings, roles: Sequence[str]) -> Iterator[tuple[str, obje
 
 def _reached(url: str, port: int) -> str:
     """A URL; where the system chooses the port, only its path, for the port is not known yet."""
-    return url if port else f"{urlsplit(url).path} (at the address that the line 'surehook is ready' tells)"
+    return url if port else f"{urlsplit(url).path} (its port: see the line 'surehook is ready')"
 
 
 def _child_arguments(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import click
@@ -18,7 +19,8 @@ from surehook.cli.tables import print_table
 from surehook.clock import SystemClock
 from surehook.config import Settings
 from surehook.errors import InvalidRequest, NotFound, Unavailable, did_you_mean
-from surehook.ingest.packs import PACKS, Provider, build_provider
+from surehook.ingest.packs import PACKS, Provider, Received, build_provider
+from surehook.ingest.packs import Request as Posted
 from surehook.retry import DAY
 from surehook.secrets import Secret, resolve
 
@@ -79,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True):
 @click.option("--duplicate", is_flag=True, help="Send each twice.")
 @click.option("--forge", is_flag=True, help="Sign with a wrong secret: it must be refused.")
 @click.option("--stale", is_flag=True, help="Sign with the time of yesterday: it must be refused.")
-@click.option("--url", help="The address of the server, instead of the configured one.")
+@click.option("--url", help="The base address of the server, instead of the configured one.")
 @json_option
 @global_options()
 @click.pass_context
@@ -102,7 +104,7 @@ def send(
     if wanted.id is not None and wanted.count > 1:
         raise click.UsageError("--id names one event: it does not go with --count.")
     sender = _sender(settings, provider or _first(settings), forge=wanted.forge)
-    base = (url or base_url(settings.server.host, settings.server.port)).rstrip("/")
+    base = _checked(url) if url is not None else _configured(settings)
     requests = prepare(sender, wanted, base)
     answers: list[Answer] = with_progress(
         "sending", len(requests), lambda advance: asyncio.run(post_all(requests, wanted.duplicate, advance))
@@ -112,7 +114,35 @@ def send(
     else:
         _print_answers(answers, colour=options.colour)
     must_refuse = wanted.forge or wanted.stale
+    if not must_refuse:
+        _print_hint(answers, base)
     ctx.exit(FAILED if any(answer.accepted is must_refuse for answer in answers) else 0)
+
+
+def _checked(url: str) -> str:
+    """A base address. It may have a path, that under which an application has mounted Surehook."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        fits = False
+    if not fits or "webhooks" in parts.path.split("/") or parts.query or parts.fragment:
+        raise click.BadParameter(
+            f"{url!r} is not the base address of a server, such as http://127.0.0.1:8080: it begins with http:// or "
+            "https://, and /webhooks/PROVIDER is added to it.",
+            param_hint="'--url'",
+        )
+    return url.rstrip("/")
+
+
+def _configured(settings: Settings) -> str:
+    server = settings.server
+    if not server.port:
+        raise click.UsageError(
+            "server.port is 0, so the server took any free port: name its address with --url. The line "
+            "'surehook is ready' of its log tells it."
+        )
+    return base_url(server.host, server.port)
 
 
 def _first(settings: Settings) -> str:
@@ -151,8 +181,16 @@ def prepare(sender: Provider, order: Order, base: str) -> list[Request]:
         headers = sender.sign(body, type(now)(now - DAY) if order.stale else now, **named)
         if order.stale and headers == sender.sign(body, now, **named):
             raise InvalidRequest(f"{sender.name} signs no time, so nothing can be stale.")
-        requests.append(Request(url, external_id, body, headers))
+        received = _received(sender, order.topic or "", body, headers)
+        requests.append(Request(url, received or external_id, body, headers))
     return requests
+
+
+def _received(sender: Provider, topic: str, body: bytes, headers: Mapping[str, str]) -> str | None:
+    """The external id under which the server will store it, as the pack reads it; None where it is to be refused."""
+    pairs = tuple((name.lower(), value) for name, value in headers.items())
+    verdict = sender.receive(Posted(sender.name, topic, "POST", pairs, body, SystemClock().now()))
+    return verdict.events[0].external_id if isinstance(verdict, Received) else None
 
 
 def _sample(sender: Provider, type: str | None, external_id: str) -> bytes:
@@ -223,6 +261,17 @@ def _print_answers(answers: Sequence[Answer], *, colour: bool) -> None:
     kinds = [(answer.status, _told(answer)[0]) for answer in answers]
     counted = [(*kind, kinds.count(kind)) for kind in sorted(set(kinds))]
     print_table(("status", "result", "count"), counted, colour=colour, empty="")
+
+
+def _print_hint(answers: Sequence[Answer], base: str) -> None:
+    """What to look at first when the server refuses what is well made."""
+    statuses = {answer.status for answer in answers}
+    hints = {
+        401: "does it know this secret, and was it started again after the secret changed?",
+        404: "does it know this provider? --url is the base address, to which /webhooks/PROVIDER is added.",
+    }
+    for status in sorted(statuses & hints.keys()):
+        click.echo(f"{status}: is {base} the server of this configuration, and {hints[status]}", err=True)
 
 
 def _told(answer: Answer) -> tuple[str, str]:

@@ -76,8 +76,9 @@ def _table(cells: dict[str, list[str]]) -> Any:
     from rich import box  # noqa: PLC0415 - see above
     from rich.table import Table  # noqa: PLC0415 - see above
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, header_style="bold")
-    table.padding = (0, _GAP - 1, 0, 0)  # the box itself puts a space between two columns
+    # the box itself puts one space between two columns
+    padding = (0, _GAP - 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding, header_style="bold")
     for name, column in cells.items():
         least = _least(name, column)
         whole = max(map(len, [name, *column])) == least

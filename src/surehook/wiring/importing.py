@@ -15,7 +15,12 @@ from surehook.errors import ConfigurationError, SurehookError, did_you_mean
 from surehook.handlers import Registry
 
 #: Where no line of the user's own is.
-_OTHERS: Final = ("site-packages", "<frozen", str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent))
+_OTHERS: Final = (
+    "site-packages",
+    "<frozen",
+    str(Path(__file__).parents[1]),
+    str(Path(importlib.__file__).parent),
+)
 
 
 def load_app(settings: Settings) -> Registry:

@@ -91,7 +91,7 @@ class Node:
         logger.info(
             "surehook is ready: %s",
             ", ".join(role for role in ROLES if role in self._roles),
-            extra={"event": "node.started"},
+            extra={"event": "node.started", **self._addresses()},
         )
 
     async def stop(self) -> None:
@@ -182,6 +182,15 @@ class Node:
             )
         for server in self._servers:
             await server.start()
+
+    def _addresses(self) -> dict[str, str]:
+        """Where the ports really are; a setting can say 0."""
+        names = [role for role in ("ingest", "console") if role in self._roles]
+        hosts = {"ingest": self._settings.server.host, "console": self._settings.console.host}
+        return {
+            name: f"http://{hosts[name]}:{server.port}"
+            for name, server in zip(names, self._servers, strict=False)
+        }
 
     def _checks(self, database: SqliteDatabase) -> Mapping[str, Check]:
         async def write_path() -> str | None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 import msgspec
 
-from surehook.clock import Clock, Millis
+from surehook.clock import Clock, Millis, isoformat
 from surehook.config import ForwardRule, HandlerSettings
-from surehook.errors import LeaseLost, Unavailable
+from surehook.errors import LeaseLost, TurnLost, Unavailable
 from surehook.grouping import GroupCommit
 from surehook.handlers import Event, Registry
 from surehook.ids import EVENT_PREFIX, EventId, typeid
-from surehook.model import Claim, NewMessage, Settlement
+from surehook.model import Claim, Failure, NewMessage, Settlement
 from surehook.outbox import Outbox, applies
 from surehook.queue import Queue
 from surehook.retry import RetryPolicy
@@ -32,6 +33,12 @@ CLAIM_BATCH = 60
 
 #: Wait after the database refused a claim or a settlement, in seconds.
 _PAUSE = 0.2
+
+#: Wait before an attempt that somebody else's statement undid runs again, in milliseconds.
+_AGAIN = 100
+
+#: How long a stop waits for handlers that have been cancelled, in seconds. One that swallows it is left behind.
+_PATIENCE = 5
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -51,6 +58,24 @@ class Tools(msgspec.Struct, frozen=True):
     published: Callable[[frozenset[str]], None]
 
 
+@dataclass(eq=False)
+class Run:
+    """An attempt in progress."""
+
+    claim: Claim
+    task: asyncio.Task[None] | None = None
+    #: Its end is being written: its lease may be gone because it is settled.
+    ending: bool = False
+    #: Another worker has the event; nothing may be written.
+    lost: bool = False
+
+    def lose(self) -> None:
+        """Stop it; the database would refuse its end anyway."""
+        self.lost = True
+        if self.task is not None:
+            self.task.cancel()
+
+
 class Worker:
     """Runs handlers for due events, up to ``concurrency`` at once."""
 
@@ -63,10 +88,8 @@ class Worker:
             self.threads, tools.clock, timeout=tools.settings.timeout, worker=tools.name
         )
         self._settlements = GroupCommit(tools.storage.settle)
-        self._running: dict[EventId, tuple[Claim, asyncio.Task[None]]] = {}
-        self._lost: set[EventId] = set()
-        #: Attempts whose end is being written: their leases may be gone because they are settled.
-        self._ending: set[EventId] = set()
+        # by id and token: after a suspension this worker can hold an event while an older attempt still runs
+        self._running: dict[tuple[EventId, int], Run] = {}
         self._freed = asyncio.Event()
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
@@ -84,26 +107,28 @@ class Worker:
             self._news.cancel()
         if self._loop is not None:
             await self._loop
-        tasks = [task for _, task in self._running.values()]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=drain_timeout / 1000)
-            for task in late:
+        tasks = [run.task for run in self._running.values() if run.task is not None]
+        for patience in (drain_timeout / 1000, _PATIENCE):
+            if tasks:
+                _, late = await asyncio.wait(tasks, timeout=patience)
+                tasks = list(late)
+            for task in tasks:
                 task.cancel()
-            if late:
-                await asyncio.wait(late)
+        if tasks:
+            logger.error("%d handlers ignore their cancellation and are left behind", len(tasks))
         await self._settlements.drain()
         self.threads.close()
 
     async def heartbeat(self) -> None:
         """Prolong the leases of what runs; an attempt whose lease is lost is stopped."""
-        claims = [claim for claim, _ in self._running.values()]
+        claims = [run.claim for run in self._running.values() if not run.lost]
         if not claims:
             return
         lease_until = Millis(self._tools.clock.now() + self._settings.lease)
-        for id in await self._tools.storage.extend(claims, lease_until):
-            if id in self._running and id not in self._ending:
-                self._lost.add(id)
-                self._running[id][1].cancel()
+        lost = set(await self._tools.storage.extend(claims, lease_until))
+        for run in list(self._running.values()):
+            if run.claim.id in lost and run.claim in claims and not run.ending:
+                run.lose()
 
     async def _claim_and_run(self) -> None:
         while not self._stopping:
@@ -137,10 +162,14 @@ class Worker:
         lease_until = Millis(now + self._settings.lease)
         claims = await self._tools.storage.claim(limit, now, lease_until, only)
         for claim in claims:
-            self._running[claim.id] = (claim, asyncio.create_task(self._work_on(claim)))
+            for older in [run for (id, _), run in self._running.items() if id == claim.id]:
+                older.lose()
+            run = self._running[claim.id, claim.token] = Run(claim)
+            run.task = asyncio.create_task(self._work_on(run))
         return len(claims)
 
-    async def _work_on(self, claim: Claim) -> None:
+    async def _work_on(self, run: Run) -> None:
+        claim = run.claim
         fields = {
             "event_id": typeid(EVENT_PREFIX, claim.id),
             "provider": claim.provider,
@@ -151,20 +180,19 @@ class Worker:
         }
         with context(**fields):
             try:
-                await self._attempt(claim)
+                await self._attempt(run)
             except asyncio.CancelledError:
-                await self._abandon(claim)
+                await self._abandon(run)
             except Exception:
                 logger.exception("an attempt could not be settled", extra={"event": "worker.unsettled"})
             finally:
-                del self._running[claim.id]
-                self._lost.discard(claim.id)
-                self._ending.discard(claim.id)
+                del self._running[claim.id, claim.token]
                 self._freed.set()
 
-    async def _abandon(self, claim: Claim) -> None:
+    async def _abandon(self, run: Run) -> None:
         """The attempt was cancelled: give the event back, unless it is no longer ours."""
-        if claim.id in self._lost:
+        claim = run.claim
+        if run.lost:
             logger.warning(
                 "the lease was lost; the attempt was stopped", extra={"event": "worker.lease_lost"}
             )
@@ -174,8 +202,8 @@ class Worker:
         )
         await self._settlements.put(given_back)
 
-    async def _attempt(self, claim: Claim) -> None:
-        tools = self._tools
+    async def _attempt(self, run: Run) -> None:
+        tools, claim = self._tools, run.claim
         handlers = tools.registry.handlers_for(claim.provider, claim.topic, claim.type)
         messages = tools.outbox.collect(claim.traceparent)
         started = tools.clock.now()
@@ -185,17 +213,20 @@ class Worker:
             event = Event(claim, body, messages)
             outcome = await self._execution.run(event, handlers, unit, messages)
             if isinstance(outcome, Completed):
-                await self._complete(
-                    claim, unit, messages.messages + self._forwarded(claim, event), bool(handlers)
-                )
+                forwarded = self._forwarded(claim, event)
+                await self._complete(run, unit, messages.messages + forwarded, bool(handlers))
         except LeaseLost:
             logger.warning("the lease was lost before the completion", extra={"event": "worker.lease_lost"})
+            return
+        except TurnLost:
+            await unit.rollback()
+            await self._persist(run, self._again(claim))
             return
         except Exception as error:  # noqa: BLE001 - whatever kept the completion from being written failed the attempt
             outcome = Crashed(self._execution.failure(error, started), None)
         finally:
             await unit.rollback()
-        await self._settle_failure(claim, outcome)
+        await self._settle_failure(run, outcome)
 
     async def _large_body(self, claim: Claim) -> bytes:
         payload = await self._tools.reader.payload(claim.payload_id)
@@ -206,10 +237,11 @@ class Worker:
         return payload.body
 
     async def _complete(
-        self, claim: Claim, unit: UnitOfWork, messages: tuple[NewMessage, ...], handled: bool
+        self, run: Run, unit: UnitOfWork, messages: tuple[NewMessage, ...], handled: bool
     ) -> None:
         """Write the completion. Raises LeaseLost, or why it could not be written."""
-        self._ending.add(claim.id)
+        run.ending = True
+        claim = run.claim
         settlement = Settlement(
             claim.id, claim.token, EventState.PROCESSED, self._tools.clock.now(), messages
         )
@@ -217,7 +249,7 @@ class Worker:
             settlement = msgspec.structs.replace(settlement, state=EventState.IGNORED)
         if unit.opened:
             await unit.complete(settlement)
-        elif not await self._persist(settlement):
+        elif not await self._persist(run, settlement):
             raise LeaseLost("another worker holds the event")
         if messages:
             self._tools.published(frozenset(message.destination for message in messages))
@@ -230,7 +262,8 @@ class Worker:
         rules = [rule for rule in self._tools.forwards if applies(rule, claim)]
         return self._tools.outbox.forwarded(rules, claim, event.data) if rules else ()
 
-    async def _settle_failure(self, claim: Claim, outcome: Outcome) -> None:
+    async def _settle_failure(self, run: Run, outcome: Outcome) -> None:
+        claim = run.claim
         match outcome:
             case Completed():
                 return
@@ -242,18 +275,17 @@ class Worker:
                 settlement = self._dead(claim, Reason.REJECTED)
             case _:
                 assert_never(outcome)
-        settlement = msgspec.structs.replace(settlement, failure=failure)
-        logger.warning(
-            "attempt %d failed: %s: %s",
-            claim.attempt,
-            failure.error_type,
-            failure.message,
-            extra={"event": f"worker.{settlement.state.lower()}", "due_at": settlement.due_at},
-        )
-        if not await self._persist(settlement):
+        _log_failure(claim, settlement, failure)
+        if not await self._persist(run, msgspec.structs.replace(settlement, failure=failure)):
             logger.warning(
                 "the lease was lost; the failure is not recorded", extra={"event": "worker.lease_lost"}
             )
+
+    def _again(self, claim: Claim) -> Settlement:
+        """The attempt was undone by somebody else's: it counts for nothing and is repeated."""
+        now = self._tools.clock.now()
+        due_at = Millis(now + _AGAIN)
+        return Settlement(claim.id, claim.token, EventState.RETRYING, now, due_at=due_at, uncount=True)
 
     def _after(self, claim: Claim, policy: RetryPolicy | None, wish: int | None) -> Settlement:
         now = self._tools.clock.now()
@@ -265,12 +297,12 @@ class Worker:
     def _dead(self, claim: Claim, reason: Reason) -> Settlement:
         return Settlement(claim.id, claim.token, EventState.DEAD, self._tools.clock.now(), reason=reason)
 
-    async def _persist(self, settlement: Settlement) -> bool:
+    async def _persist(self, run: Run, settlement: Settlement) -> bool:
         """Settle, again and again while the database cannot: the handler has run, only its end is missing.
 
         After the lease has expired somebody else runs the event again, and the token refuses what comes late.
         """
-        self._ending.add(settlement.id)
+        run.ending = True
         give_up = settlement.at + self._settings.lease
         while True:
             try:
@@ -279,3 +311,23 @@ class Worker:
                 if self._tools.clock.now() > give_up:
                     raise
                 await asyncio.sleep(_PAUSE)
+
+
+def _log_failure(claim: Claim, settlement: Settlement, failure: Failure) -> None:
+    dead = settlement.state is EventState.DEAD
+    logger.log(
+        logging.ERROR if dead else logging.WARNING,
+        "attempt %d failed%s: %s: %s",
+        claim.attempt,
+        " and it is the last" if dead else "",
+        failure.error_type,
+        failure.message,
+        extra={
+            "event": f"worker.{settlement.state.lower()}",
+            "due_at": None if settlement.due_at is None else isoformat(settlement.due_at),
+            "reason": settlement.reason,
+            "error.type": failure.error_type,
+            "error.message": failure.message,
+            "error.stack": failure.detail,
+        },
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,12 @@ class CommandLine:
         assert not result.stderr, result.stderr
         return json.loads(result.stdout)
 
+    def json_of_failure(self, *arguments: str) -> Any:
+        """The document of a command that ends with 2."""
+        result = self(*arguments, "--json")
+        assert result.exit_code == 2
+        return json.loads(result.stdout)
+
 
 @pytest.fixture
 def surehook() -> CommandLine:
@@ -46,6 +54,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("SUREHOOK_DEBUG", "SUREHOOK_CONFIG", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def own_app() -> Iterator[None]:
+    """For tests with an ``app.py`` of their own: it is imported afresh, and forgotten."""
+    path = list(sys.path)
+    sys.modules.pop("app", None)
+    importlib.invalidate_caches()
+    yield
+    sys.modules.pop("app", None)
+    sys.path[:] = path
 
 
 Fill = Callable[[Callable[[SqliteDatabase], Awaitable[Any]]], Any]

@@ -37,21 +37,97 @@ def test_check_tells_every_problem_of_every_part(surehook: CommandLine, folder: 
     assert result.exit_code == 2
     assert result.stdout == ""
     *problems, verdict = result.stderr.splitlines()
-    assert verdict == "surehook.toml: 6 problems."
+    assert verdict == "surehook.toml: 7 problems."
     for place in ("providers.strip", "providers.github", "destinations.ledger", "console.token", "app = "):
         assert any(place in problem for problem in problems), place
     assert surehook.json("config", "check") == {
         "ok": False,
         "problems": [problem.removeprefix("- ") for problem in problems],
+        "warnings": [],
     }
 
 
-def test_check_tells_what_cannot_be_read_before_what_cannot_be_built(
+def test_what_can_be_read_is_built_although_other_parts_cannot_be_read(
     surehook: CommandLine, folder: Path
 ) -> None:
-    (folder / "surehook.toml").write_text(BAD + "\n[serve]\nport = 1\n[handlers]\ntimeout = 3\n")
+    (folder / "surehook.toml").write_text(BAD.replace("[providers.github]", "[providers.github]\nenable = 1"))
+    problems = surehook.json_of_failure("config", "check")["problems"]
+    assert [problem.split()[0].rstrip(":") for problem in problems] == [
+        "providers.github.enable",
+        "providers.strip",
+        "providers.strip",
+        "destinations.ledger.url",
+        "destinations.ledger.secrets",
+        "console.token",
+        "app",
+    ]
+
+
+def test_check_tells_every_bad_secret_and_header(
+    surehook: CommandLine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHORT", "whsec_x")
+    monkeypatch.setenv("LINES", "a\nb: verysecret")
+    (folder / "surehook.toml").write_text(
+        "[providers.hooks]\npack = 'standard-webhooks'\nsecrets = ['env:NONE_A', 'env:SHORT', 'env:NONE_B']\n"
+        "[destinations.ledger]\nurl = 'https://ledger.test/'\nsecrets = ['env:SHORT', 'env:NONE_C']\n"
+        "[destinations.ledger.headers]\n'Bad Name' = 'x'\nwebhook-id = 'x'\nContent-Type = 'x'\n"
+        "X-None = 'env:NONE_D'\nX-Lines = 'env:LINES'\nX-Part = 'Bearer env:SHORT'\nX-Good = 'fine'\n"
+    )
+    problems = surehook.json_of_failure("config", "check")["problems"]
+    assert "verysecret" not in str(problems)
+    wanted = [
+        "env:NONE_A",
+        "env:SHORT",
+        "env:NONE_B",
+        "env:SHORT",
+        "env:NONE_C",
+        "'Bad Name'",
+        "'webhook-id'",
+        "'Content-Type'",
+        "'X-None': the environment variable of env:NONE_D",
+        "'X-Lines': its value must be printable ASCII in one line",
+        "'X-Part': a reference is the whole value",
+    ]
+    assert len(problems) == len(wanted), problems
+    for part, problem in zip(wanted, problems, strict=True):
+        assert part in problem
+
+
+@pytest.mark.usefixtures("own_app")
+def test_check_warns_of_what_is_probably_a_slip(surehook: CommandLine, folder: Path) -> None:
+    (folder / "app.py").write_text(
+        "from surehook import App\napp = App()\n@app.on('strip')\nasync def paid(event): pass\n"
+    )
+    (folder / "surehook.toml").write_text(
+        "app = 'app:app'\n[providers.stripe]\nenabled = false\nsecrets = ['env:X']\n"
+        "[destinations.ledger]\nurl = 'https://ledger.test/'\n"
+    )
     result = surehook("config", "check")
-    assert [line.split()[1] for line in result.stderr.splitlines()[:-1]] == ["serve", "handlers.timeout"]
+    assert (result.exit_code, result.stdout) == (0, "surehook.toml: no problems.\n")
+    handler, unsigned = result.stderr.splitlines()
+    assert "warning: app.paid is for the provider 'strip'" in handler
+    assert "Did you mean 'stripe'?" in handler
+    assert "warning: destinations.ledger: its deliveries are not signed" in unsigned
+
+
+@pytest.mark.usefixtures("own_app")
+def test_check_finds_set_up_functions_that_cannot_be_called(surehook: CommandLine, folder: Path) -> None:
+    (folder / "app.py").write_text(
+        "from surehook import App\napp = App()\n\n@app.setup\nasync def tables(): pass\n"
+    )
+    (folder / "surehook.toml").write_text("app = 'app:app'")
+    [problem] = surehook.json_of_failure("config", "check")["problems"]
+    assert "app.py, line 4: @app.setup: tables must be" in problem
+
+
+def test_a_secret_in_place_of_a_pack_is_not_repeated(surehook: CommandLine, folder: Path) -> None:
+    (folder / "surehook.toml").write_text("[providers.acme]\npack = 'whsec_verysecret'")
+    for command in (("config", "check"), ("config", "show"), ("providers", "list"), ("send", "acme")):
+        result = surehook(*command)
+        assert result.exit_code == 2
+        assert "providers.acme.pack" in result.stderr
+        assert "verysecret" not in result.output
 
 
 def test_show_names_the_source_of_every_value(

@@ -61,6 +61,7 @@ def test_init_writes_over_nothing(surehook: CommandLine, folder: Path) -> None:
     (folder / "secrets/stripe").write_text("mine")
     result = surehook("init")
     assert result.exit_code == 2
+    assert "makes new secrets" in result.stderr
     assert result.stderr.splitlines()[1:] == ["  app.py", "  secrets/stripe"]
     assert files(folder) == ["app.py", "secrets/stripe"]
     assert (folder / "app.py").read_text() == "mine"

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
+from surehook.cli.options import Options
+from surehook.cli.session import Order, Verb, perform
 from surehook.clock import Millis
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
-from surehook.model import MessageSettlement, Rejection
+from surehook.model import Action, ActionResult, MessageSettlement, Rejection
 from surehook.states import EventState, MessageState, Reason
 from surehook.storage.sqlite import SqliteDatabase
+from surehook.wiring import OpenedDatabase
 from tests.builders import arrival, failure, message, settlement
 from tests.unit.cli.conftest import CommandLine, Fill
 
@@ -204,6 +208,20 @@ def test_replaying_a_dead_event(surehook: CommandLine, names: Names) -> None:
     [entry] = surehook.json("audit", "list")
     assert (entry["actor"], entry["reason"], entry["subject"]) == ("ada", "mended the handler", names.dead)
     assert "mended the handler" in surehook("audit", "list").stdout
+
+
+@pytest.mark.parametrize(("was", "told"), [("RETRYING", "is due now"), ("DEAD", "will run again")])
+def test_what_retries_is_told_to_be_due(
+    capsys: pytest.CaptureFixture[str], names: Names, was: str, told: str
+) -> None:
+    async def run(database: OpenedDatabase, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
+        return [ActionResult(id, True, was) for id in ids]
+
+    verb = Verb(EVENT_PREFIX, "will run again", "", run)
+    context = click.Context(click.Command("replay"))
+    with pytest.raises(click.exceptions.Exit):
+        perform(context, Options(), Order(verb, [bytes(16)], "ada", "mended it", as_json=False))
+    assert capsys.readouterr().out == f"{MISSING_EVENT}  {told} (was {was})\n"
 
 
 @pytest.mark.parametrize(

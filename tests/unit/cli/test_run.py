@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -112,6 +113,18 @@ def test_a_new_project_runs_and_takes_what_send_sends(surehook: CommandLine, pro
             answer["external_id"],
         )
 
+        def repeated() -> Any:
+            found = surehook.json("events", "show", event["id"])
+            return (
+                found
+                if (found["state"], found["replays"], found["attempts"]) == ("PROCESSED", 1, 1)
+                else None
+            )
+
+        why = ("--reason", "to see that it can be repeated")
+        assert surehook("events", "replay", event["id"], *why).exit_code == 0
+        assert wait_until(repeated, "the template's handlers bear a replay")["failures"] == []
+
         first, second = surehook.json("send", "--duplicate", "--id", "gh-1")
         assert [first["events"][0]["duplicate"], second["events"][0]["duplicate"]] == [False, True]
 
@@ -147,10 +160,15 @@ def test_send_ends_with_1_when_the_answer_is_not_the_wanted_one(
         assert surehook("send", "stripe", "--body", "-", input=b'{"id": "mine2", "type": "x"}').exit_code == 0
         ids = {row["external_id"] for row in surehook.json("events", "list", "--provider", "stripe")}
         assert ids == {"mine", "mine2"}
+        for provider in ("stripe", "open", "github"):
+            [told] = surehook.json("send", provider, "--body", "body.json")
+            story = surehook.json("events", "show", told["events"][0]["id"])
+            assert told["external_id"] == story["external_id"]
 
         Path("secrets/stripe").write_text("whsec_another\n")
         unknown = surehook("send", "stripe", "--json")
         assert (unknown.exit_code, statuses(unknown)) == (1, [401])
+        assert f"401: is http://127.0.0.1:{project.port} the server of this configuration" in unknown.stderr
 
 
 @pytest.mark.parametrize(
@@ -161,6 +179,9 @@ def test_send_ends_with_1_when_the_answer_is_not_the_wanted_one(
         (["send", "stripe", "--id", "x", "--count", "2"], 2, "--id names one event"),
         (["send", "strpe"], 3, "Did you mean 'stripe'?"),
         (["send", "stripe"], 1, "Does `surehook run` run?"),
+        (["send", "stripe", "--url", "127.0.0.1:8080"], 2, "is not the base address of a server"),
+        (["send", "stripe", "--url", "http://h:x"], 2, "is not the base address of a server"),
+        (["send", "stripe", "--url", "http://h/webhooks/stripe"], 2, "/webhooks/PROVIDER is added to it"),
         (
             ["send", "stripe", "--count", "9", "--url", "http://127.0.0.1:9"],
             1,
@@ -181,6 +202,59 @@ def test_run_without_migrations_refuses_a_database_that_needs_them(project: Proj
         assert process.wait(DEADLINE) == 1
     assert project.log().splitlines()[-1].startswith("Error: ")
     assert "Traceback" not in project.log()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--port", "9"], ["--reload"]])
+def test_run_refuses_a_folder_without_configuration(
+    surehook: CommandLine, folder: Path, arguments: list[str]
+) -> None:
+    result = surehook("run", *arguments)
+    assert result.exit_code == 2
+    for part in ("there is no surehook.toml", "`surehook init`", "--config", "--database"):
+        assert part in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(["--database", "sqlite:///x.db"], {}), ([], {"SUREHOOK_DATABASE": "sqlite:///x.db"})],
+)
+def test_run_needs_no_file_where_something_is_configured(
+    folder: Path, arguments: list[str], environment: dict[str, str]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "surehook", "run", "--role", "worker", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr
+        line = process.stderr.readline()
+        process.terminate()
+        process.communicate(timeout=DEADLINE)
+    assert json.loads(line)["event"] == "node.started"
+    assert (folder / "x.db").exists()
+
+
+def test_the_banner_names_no_port_that_is_not_known_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = load(
+        None, {"SUREHOOK_PROVIDERS": '{stripe = {secrets = ["env:X"]}}'}, {"server.port": 0}
+    ).settings
+    print_banner(settings, ("ingest", "console"), colour=False)
+    text = capsys.readouterr().out
+    assert "/webhooks/stripe (its port: see the line 'surehook is ready')" in text
+    assert "http://127.0.0.1:8081/readyz" in text
+    assert ":0/" not in text
+
+
+def test_send_needs_an_address_where_the_port_is_any(surehook: CommandLine, project: Project) -> None:
+    settings = project.folder / "surehook.toml"
+    settings.write_text(settings.read_text().replace(f"port = {project.port}", "port = 0"))
+    result = surehook("send", "stripe")
+    assert result.exit_code == 2
+    assert "--url" in result.stderr
 
 
 def test_run_tells_that_its_port_is_taken(project: Project) -> None:
@@ -223,6 +297,7 @@ def test_reload_starts_again_when_a_file_changes(project: Project) -> None:
         app.write_text(counting + "# a change\n")
         wait_until(lambda: begun(2), f"the second start: {project.log()}")
         assert "app.py has changed: starting again" in project.log()
+        assert all("timestamp" in json.loads(line) for line in project.log().splitlines())
 
         app.write_text(counting + "a mistake\n")
         wait_until(

@@ -55,6 +55,8 @@ def test_help_names_every_command(surehook: CommandLine) -> None:
         (["messages", "replay", "--reason", "long enough now"], 2, "Missing argument 'ID...'."),
         (["--config", "no.toml", "events", "list"], 2, "no.toml: there is no such file."),
         (["events", "list", "--config", "no.toml"], 2, "no.toml: there is no such file."),
+        (["migrate", "up", "--database", "sqlite:///."], 2, ". is a folder: name a file in it"),
+        (["events", "list", "--database", "sqlite:///."], 2, "sqlite:///surehook.db"),
         (["config", "show", "--database", "postgresql://h/d"], 2, "is not available in this version"),
         (["run", "--port", "65536"], 2, "is not in the range"),
         (["run", "--role", "cook"], 2, "'cook' is not one of"),
@@ -109,6 +111,15 @@ def test_debugging_shows_where_an_error_comes_from(
 ) -> None:
     monkeypatch.setenv("SUREHOOK_DEBUG", "1")
     assert isinstance(surehook("broken").exception, ValueError)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can make files")
+@pytest.mark.parametrize("command", [("run",), ("migrate", "up")])
+def test_a_database_that_cannot_be_made_is_told(surehook: CommandLine, command: tuple[str, ...]) -> None:
+    result = surehook(*command, "--database", "sqlite:////proc/x.db")
+    assert result.exit_code == 1
+    assert "cannot open the database /proc/x.db: No such file or directory." in result.stderr
+    assert "writable for this user" in result.stderr
 
 
 def test_reading_makes_no_database(surehook: CommandLine, folder: Path) -> None:

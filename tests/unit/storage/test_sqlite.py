@@ -19,6 +19,7 @@ from surehook.errors import (
     SchemaMismatch,
     SurehookError,
     TransactionError,
+    TurnLost,
     Unavailable,
 )
 from surehook.model import Claim, RowFilter
@@ -27,6 +28,7 @@ from surehook.storage.migrate import require_current
 from surehook.storage.sqlite import SqliteDatabase, open_sqlite
 from surehook.storage.sqlite.connection import connect, parse_location
 from surehook.storage.sqlite.gate import Gate
+from surehook.storage.sqlite.unit import SqliteUnit
 from tests.builders import NOW, arrival, message, settlement
 
 LEASE = Millis(NOW + 60_000)
@@ -34,8 +36,9 @@ INSERT = "INSERT INTO effects (name) VALUES (?)"
 
 
 async def claimed(database: SqliteDatabase, *external_ids: str) -> list[Claim]:
-    await database.storage.accept([arrival(each, each.encode()) for each in external_ids], NOW)
-    return await database.storage.claim(len(external_ids), NOW, LEASE)
+    accepted = await database.storage.accept([arrival(each, each.encode()) for each in external_ids], NOW)
+    claims = await database.storage.claim(len(external_ids), NOW, LEASE, [each.id for [each] in accepted])
+    return sorted(claims, key=lambda claim: external_ids.index(claim.external_id))
 
 
 @pytest.fixture
@@ -324,6 +327,138 @@ async def test_a_database_that_a_stranger_locks_is_unavailable_not_lost(database
         await refused
     stranger.execute("ROLLBACK")
     stranger.close()
+    [[accepted]] = await database.storage.accept([arrival("a", b"a")], NOW)
+    assert not accepted.duplicate
+
+
+async def test_a_full_disk_refuses_and_recovers(database: SqliteDatabase) -> None:
+    connection = database._turns._connection
+    assert connection is not None
+    connection.execute(f"PRAGMA max_page_count = {connection.pragma('page_count') + 2}")
+    large = b"x" * 50_000
+    with pytest.raises(Unavailable, match="full"):
+        await database.storage.accept([arrival("a", large)], NOW)
+    [[small]] = await database.storage.accept([arrival("b", b"b")], NOW)
+    assert not small.duplicate
+    connection.execute("PRAGMA max_page_count = 100000")
+    [[again]] = await database.storage.accept([arrival("a", large)], NOW)
+    assert not again.duplicate
+
+
+async def test_a_removed_file_takes_nothing_more(database: SqliteDatabase) -> None:
+    await database.storage.accept([arrival("a", b"a")], NOW)
+    moved = database.path.with_suffix(".moved")
+    database.path.rename(moved)
+    with pytest.raises(Unavailable, match="is gone"):
+        await database.storage.accept([arrival("b", b"b")], NOW)
+    assert not database.path.exists()
+    moved.rename(database.path)
+    [[accepted]] = await database.storage.accept([arrival("b", b"b")], NOW)
+    assert not accepted.duplicate
+
+
+@pytest.mark.usefixtures("effects")
+async def test_what_makes_sqlite_roll_back_hurts_others_once_at_most(database: SqliteDatabase) -> None:
+    """An arrival that shares the turn is stored, a neighbour is told to run again, and the next time they are apart."""
+
+    async def setup(unit: UnitOfWork) -> None:
+        await unit.execute("CREATE TABLE once (name TEXT PRIMARY KEY ON CONFLICT ROLLBACK)")
+        await unit.execute("INSERT INTO once VALUES ('x')")
+
+    await database.run_setup([setup])
+    for attempt in ("first", "second"):
+        [neighbour] = await claimed(database, f"n-{attempt}")
+        good = database.storage.begin(neighbour)
+        bad = SqliteUnit(database.storage._shared, "guilty", budget=2_000)
+
+        async def succeed(good: SqliteUnit = good, claim: Claim = neighbour) -> None:
+            await good.execute(INSERT, (claim.external_id,))
+            await good.complete(settlement(claim))
+
+        async def fail(bad: SqliteUnit = bad) -> None:
+            with pytest.raises(apsw.ConstraintError):
+                await bad.execute("INSERT INTO once VALUES ('x')")
+            await bad.rollback()
+
+        results = await asyncio.gather(
+            database.storage.accept([arrival(f"a-{attempt}", attempt.encode())], NOW),
+            succeed(),
+            fail(),
+            return_exceptions=True,
+        )
+        assert isinstance(results[0], list)
+        assert isinstance(results[1], TurnLost) == (attempt == "first")
+    assert rows(database, "SELECT name FROM effects") == [("n-second",)]
+    stored = rows(database, "SELECT external_id FROM inbox_events WHERE external_id LIKE 'a-%'")
+    assert stored == [("a-first",), ("a-second",)]
+
+
+async def test_between_two_slow_transactions_everyone_else_has_a_turn(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    database = await open_sqlite(f"sqlite:///{tmp_path}/b.db", transaction_budget=60)
+    await database.migrate(clock)
+    ended: list[str] = []
+
+    async def hold(claim: Claim) -> None:
+        unit = database.storage.begin(claim)
+        over = asyncio.Event()
+        unit.on_expired(over.set)
+        await unit.fetch("SELECT 1")
+        await over.wait()
+        ended.append(claim.external_id)
+
+    holders = [asyncio.create_task(hold(claim)) for claim in await claimed(database, *map(str, range(8)))]
+    while len(ended) < 1:  # from then on they are known to be slow
+        await asyncio.sleep(0)
+    for number in range(20):
+        before = len(ended)
+        await database.storage.accept([arrival(f"a{number}", f"a{number}".encode())], NOW)
+        assert len(ended) - before <= 1
+    await asyncio.gather(*holders)
+    await database.close()
+
+
+@pytest.mark.usefixtures("effects")
+async def test_two_statements_at_once_are_refused_at_once(database: SqliteDatabase) -> None:
+    [claim] = await claimed(database, "a")
+    unit = database.storage.begin(claim)
+    results = await asyncio.gather(
+        unit.execute(INSERT, ("a",)), unit.execute(INSERT, ("b",)), return_exceptions=True
+    )
+    assert results[0] == 1
+    assert "one statement at a time" in str(results[1])
+    await unit.rollback()
+
+
+async def test_a_set_up_may_take_longer_than_the_budget(tmp_path: Path, clock: ManualClock) -> None:
+    database = await open_sqlite(f"sqlite:///{tmp_path}/b.db", transaction_budget=10)
+    await database.migrate(clock)
+    long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) INSERT INTO t SELECT i FROM n"
+
+    async def setup(unit: UnitOfWork) -> None:
+        await unit.execute("CREATE TABLE t (i)")
+        for _ in range(2):  # the second one knows that the first was long
+            await unit.execute(long)
+
+    await database.run_setup([setup])
+    assert rows(database, "SELECT count(*) FROM t") == [(600_000,)]
+    await database.close()
+
+
+@pytest.mark.usefixtures("effects")
+async def test_a_process_that_keeps_the_room_makes_us_unavailable_not_hang(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surehook.storage.sqlite.turns.PATIENCE", 0.2)
+    with other_process(database.path, "0", "stay") as other:
+        assert other.stdout is not None
+        assert await asyncio.to_thread(other.stdout.readline) == "inside\n"
+        for number in range(2):
+            with pytest.raises(Unavailable, match="another process has kept"):
+                await database.storage.accept([arrival(f"{number}", b"a")], NOW)
+        other.kill()
+    monkeypatch.undo()
     [[accepted]] = await database.storage.accept([arrival("a", b"a")], NOW)
     assert not accepted.duplicate
 

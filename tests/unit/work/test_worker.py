@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -527,6 +529,139 @@ async def test_a_stopped_worker_claims_nothing_more(bench: Bench) -> None:
     assert (await bench.event(await bench.post())).state is EventState.RECEIVED
 
 
+async def test_a_handler_that_swallows_its_cancellation_does_not_stop_the_stop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surehook.work.worker._PATIENCE", 0.05)
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    @bench.app.on("stripe")
+    async def stubborn(event: Event) -> None:
+        entered.set()
+        while not leave.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await leave.wait()
+
+    worker = await bench.start()
+    await bench.post()
+    await entered.wait()
+    await worker.stop(10)
+    leave.set()
+
+
+# found by review
+
+
+async def test_a_worker_that_gets_its_own_event_again_keeps_the_newer_attempt(bench: Bench) -> None:
+    """A suspended machine wakes up after the lease: the sweep gives the event back, and the same process claims it."""
+    attempts: list[int] = []
+    go_on = asyncio.Event()
+
+    @bench.app.on("stripe")
+    async def slow(event: Event, tx: Transaction) -> None:
+        attempts.append(event.attempt)
+        await go_on.wait()
+        await tx.execute("INSERT INTO effects VALUES (?, ?)", (event.external_id, event.attempt))
+
+    worker = await bench.start()
+    id = await bench.post()
+
+    async def running(count: int) -> None:
+        async def there() -> bool:
+            return len(attempts) == count
+
+        await until(there)
+
+    await running(1)
+    bench.clock.advance(SETTINGS.lease + 1)
+    await bench.database.storage.rescue(bench.clock.now(), poison_after=3)
+    await running(2)
+    bench.clock.advance(SETTINGS.lease - 1)
+    await worker.heartbeat()
+    assert (await bench.database.storage.rescue(bench.clock.now(), poison_after=3)).events == 0
+    bench.clock.advance(2)
+    assert (await bench.database.storage.rescue(bench.clock.now(), poison_after=3)).events == 0
+    go_on.set()
+    await bench.becomes(id, EventState.PROCESSED)
+    assert attempts == [1, 2]
+    assert await effects(bench) == [("a", 2)]
+
+
+async def test_an_error_text_that_no_database_holds_is_a_failure_like_any(bench: Bench) -> None:
+    @bench.app.on("stripe")
+    async def undecodable(event: Event) -> None:
+        raise ValueError("cannot read " + os.fsdecode(b"\xff\0.pdf"))
+
+    await bench.start()
+    id = await bench.post()
+    await bench.becomes(id, EventState.RETRYING)
+    [failure] = await bench.failures(id)
+    assert failure.message == "cannot read \\udcff\\0.pdf"
+
+
+async def test_a_forgotten_await_fails_the_attempt(bench: Bench) -> None:
+    @bench.app.on("stripe")
+    async def forgetful(event: Event, tx: Transaction) -> None:
+        tx.execute("INSERT INTO effects VALUES ('never', 0)")
+
+    await bench.start()
+    id = await bench.post()
+    await bench.becomes(id, EventState.RETRYING)
+    assert "write 'await tx...'" in (await bench.failures(id))[0].message
+
+
+@pytest.mark.parametrize("kind", ["an exception", "a coroutine"])
+async def test_a_result_that_means_something_else_fails_the_attempt(bench: Bench, kind: str) -> None:
+    @bench.app.on("stripe")
+    def returns(event: Event) -> object:
+        return Retry() if kind == "an exception" else _nothing(event)
+
+    await bench.start()
+    id = await bench.post()
+    await bench.becomes(id, EventState.RETRYING)
+    assert (
+        "raise it" in (await bench.failures(id))[0].message
+        or "async def" in (await bench.failures(id))[0].message
+    )
+
+
+async def test_an_attempt_that_lost_its_turn_runs_again_uncounted(bench: Bench) -> None:
+    """A neighbour's OR ROLLBACK undid it: not its fault."""
+
+    @bench.app.setup
+    async def once(tx: Transaction) -> None:
+        await tx.execute("CREATE TABLE once (name TEXT PRIMARY KEY)")
+        await tx.execute("INSERT INTO once VALUES ('x')")
+
+    together = asyncio.Barrier(2)
+
+    @bench.app.on("stripe", "guilty", retries=[])
+    async def guilty(event: Event, tx: Transaction) -> None:
+        await together.wait()
+        await tx.execute("INSERT OR ROLLBACK INTO once VALUES ('x')")
+
+    @bench.app.on("stripe", "innocent")
+    async def innocent(event: Event, tx: Transaction) -> None:
+        if together.n_waiting or not ran:
+            ran.append(event.attempt)
+            await together.wait()
+        await tx.execute("INSERT INTO effects VALUES (?, ?)", (event.external_id, event.attempt))
+
+    ran: list[int] = []
+    await bench.start()
+    first = await bench.post("innocent", b"1", type="innocent")
+    second = await bench.post("guilty", b"2", type="guilty")
+    await bench.becomes(second, EventState.DEAD)
+
+    async def settled() -> bool:
+        bench.clock.advance(100)
+        return (await bench.event(first)).state is EventState.PROCESSED
+
+    await until(settled)
+    assert await bench.failures(first) == []
+    assert await effects(bench) == [("innocent", 1)]
+
+
 # the sweep
 
 
@@ -616,8 +751,26 @@ def test_a_handler_with_other_parameters_is_refused() -> None:
         async def wrong(request: object, db: object) -> None: ...
 
 
+def test_what_would_never_run_is_refused() -> None:
+    app = Registry()
+    with pytest.raises(ConfigurationError, match="contains 'yield'"):
+
+        @app.on("stripe")
+        async def generator(event: Event):  # type: ignore[no-untyped-def] # what is refused
+            yield event
+
+    with pytest.raises(ConfigurationError, match="lacks its provider"):
+
+        @app.on  # type: ignore[arg-type] # what is refused
+        async def bare(event: Event) -> None: ...
+
+
 def test_bad_options_are_refused() -> None:
     app = Registry()
+    with pytest.raises(ConfigurationError, match="write a list of waits"):
+        app.on("stripe", retries="10s")(_nothing)
+    with pytest.raises(ConfigurationError, match="no duration"):
+        app.on("stripe", timeout=5)(_nothing)  # type: ignore[arg-type] # what is refused
     with pytest.raises(ConfigurationError, match="no duration"):
         app.on("stripe", timeout="soon")(_nothing)
     with pytest.raises(ConfigurationError, match="no pattern"):

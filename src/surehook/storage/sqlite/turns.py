@@ -82,10 +82,10 @@ class Turns:
         #: Whom the present turn has served, with their results: answered after its commit.
         self._served: list[tuple[asyncio.Future[Any], Any]] = []
         self._changes = 0
+        self._admitting = self._guests
         self._slice_end: asyncio.Future[None] | None = None
         self._slice_begun = 0.0
         self._rest_until = 0.0
-        self._slow_rest_until = 0.0
         self._news = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._closed = False
@@ -158,7 +158,7 @@ class Turns:
             self._running = None
 
     async def _turn(self) -> None:
-        rest = self._slow_rest_until - time.monotonic()
+        rest = self._rest_until - time.monotonic()
         alone = bool(self._slow_guests) and rest <= 0
         if not (alone or self._jobs or self._guests):
             await self._pause(rest)
@@ -176,6 +176,10 @@ class Turns:
         except Exception as error:  # noqa: BLE001 - the turn must end whatever happened in it
             fault = error
             await self._renew(connection)
+        except asyncio.CancelledError:  # the loop is being torn down: leave no transaction behind
+            self._connection = None
+            connection.close(True)
+            raise
         finally:
             self._gate.leave()
         self._answer(jobs, committed, fault)
@@ -193,17 +197,11 @@ class Turns:
         for job, future in jobs:
             self._attempt(connection, job, future)
         if self._guests and (not jobs or time.monotonic() >= self._rest_until):
-            length = await self._slice()
-            self._rest_until = time.monotonic() + REST * length
+            await self._slice(self._guests)
 
     async def _serve_one(self) -> None:
-        """A slow guest's own turn; afterwards the others have the connection for a while."""
-        self._guests, waiting = deque([self._slow_guests.popleft()]), self._guests
-        try:
-            length = await self._slice()
-        finally:
-            self._guests = waiting
-        self._slow_rest_until = time.monotonic() + REST * length
+        """A slow guest's own turn."""
+        await self._slice(deque([self._slow_guests.popleft()]))
 
     async def _begin(self) -> apsw.Connection:
         await self._pass_the_gate()
@@ -271,13 +269,15 @@ class Turns:
         else:
             self._served.append((future, result))
 
-    async def _slice(self) -> float:
-        """Let guests in, one after another; how long it took."""
+    async def _slice(self, guests: deque[tuple[Guest, asyncio.Future[None]]]) -> None:
+        """Let guests in, one after another; afterwards the others have the connection for a while."""
+        self._admitting = guests
         self._slice_begun = time.monotonic()
         self._slice_end = asyncio.get_running_loop().create_future()
         self._admit()
         await self._slice_end
-        return time.monotonic() - self._slice_begun
+        ended = time.monotonic()
+        self._rest_until = ended + REST * (ended - self._slice_begun)
 
     def _slice_end_at(self) -> float:
         return self._slice_begun + (SLICE if self._jobs else LONGEST_SLICE)
@@ -287,9 +287,12 @@ class Turns:
         connection, end = self._connection, self._slice_end
         if connection is None or end is None or end.done():
             return
-        while self._guests and connection.in_transaction and time.monotonic() < self._slice_end_at():
-            guest, future = self._guests.popleft()
+        while self._admitting and connection.in_transaction and time.monotonic() < self._slice_end_at():
+            guest, future = self._admitting.popleft()
             if future.cancelled():
+                continue
+            if guest.slow and self._admitting is self._guests:  # found out while it waited
+                self._slow_guests.append((guest, future))
                 continue
             try:
                 guest.open(connection)
