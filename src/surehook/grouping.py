@@ -16,7 +16,7 @@ class GroupCommit(Generic[Item, Result]):
     """Turns single items into batches, one batch in flight at a time.
 
     Alone, an item is flushed at once; under load hundreds share one flush. A batch that fails for a reason of one of its
-    items (anything but Unavailable) is repeated item by item, so that only the guilty one fails.
+    items is repeated item by item, so that only the guilty one fails; Unavailable fails the batch and all that wait.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class GroupCommit(Generic[Item, Result]):
         try:
             results = await self._flush([item for item, _ in batch])
         except Unavailable as error:
-            _fail(batch, error)
+            # what waits would only wait for the same answer
+            waiting, self._waiting = self._waiting, []
+            _fail(batch + waiting, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for it
             if len(batch) == 1:
                 _fail(batch, error)

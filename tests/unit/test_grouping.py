@@ -65,13 +65,13 @@ async def test_a_guilty_item_fails_alone() -> None:
     assert isinstance(results[2], ValueError)
 
 
-async def test_an_unavailable_database_fails_the_whole_batch_at_once() -> None:
+async def test_an_unavailable_database_fails_everyone_at_once() -> None:
     sink = Sink()
-    group = GroupCommit(sink.flush)
-    tasks = await started(sink, group, 1, 98, 99)
+    group = GroupCommit(sink.flush, batch=2)
+    tasks = await started(sink, group, 1, 98, 99, 100)
     sink.open.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(result) for result in results] == [int, Unavailable, Unavailable]
+    assert [type(result) for result in results] == [int, Unavailable, Unavailable, Unavailable]
     assert sink.batches == [[1], [98, 99]]
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from surehook.cli.addresses import provider_url
 from surehook.cli.options import global_options, json_option, options_of
 from surehook.cli.output import print_json
 from surehook.cli.tables import print_pairs, print_table
 from surehook.config import Loaded, Settings, show
+from surehook.config.addresses import provider_url
 from surehook.errors import NotFound, did_you_mean
 from surehook.ingest.packs import PACKS
 

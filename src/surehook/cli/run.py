@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import click
 
 from surehook import wiring
-from surehook.cli.addresses import base_url, provider_url
 from surehook.cli.options import Options, global_options, options_of
 from surehook.cli.reload import supervise
 from surehook.cli.tables import print_pairs
 from surehook.config import Settings, is_empty
+from surehook.config.addresses import base_url, provider_url
 from surehook.errors import ConfigurationError
 from surehook.version import __version__
 

@@ -12,12 +12,12 @@ import aiohttp
 import click
 import msgspec
 
-from surehook.cli.addresses import base_url
 from surehook.cli.options import FAILED, global_options, json_option, options_of
 from surehook.cli.output import print_json, with_progress
 from surehook.cli.tables import print_table
 from surehook.clock import SystemClock
 from surehook.config import Settings
+from surehook.config.addresses import base_url
 from surehook.errors import InvalidRequest, NotFound, Unavailable, did_you_mean
 from surehook.ingest.packs import PACKS, Provider, Received, build_provider
 from surehook.ingest.packs import Request as Posted

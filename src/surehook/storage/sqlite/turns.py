@@ -277,7 +277,7 @@ class Turns:
         self._admit()
         await self._slice_end
         ended = time.monotonic()
-        self._rest_until = ended + REST * (ended - self._slice_begun)
+        self._rest_until = max(self._rest_until, ended + REST * (ended - self._slice_begun))
 
     def _slice_end_at(self) -> float:
         return self._slice_begun + (SLICE if self._jobs else LONGEST_SLICE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surehook.config import Settings
+from surehook.config.settings import Settings
 
 
 def base_url(host: str, port: int) -> str:
