@@ -9,6 +9,7 @@ from surehook.config import Settings, load
 from surehook.handlers import Registry
 from surehook.ingest.mount import Mountable
 from surehook.wiring import MountedNode, Node
+from surehook.wiring.parts import warn
 
 
 class App(Registry):
@@ -23,6 +24,7 @@ class App(Registry):
         """
         if settings is None:
             settings = load(Path(config) if config is not None else None, os.environ, {}).settings
+        warn(settings, self)
         node = Node(settings, self, ("ingest", "worker", "publisher"))
 
         async def start() -> None:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from surehook.clock import Clock, SystemClock
 from surehook.config import Settings
+from surehook.config.addresses import base_url
 from surehook.handlers import Registry
 from surehook.inbox import Inbox
 from surehook.ingest.health import Check, HealthApp, Readiness
@@ -188,7 +189,7 @@ class Node:
         names = [role for role in ("ingest", "console") if role in self._roles]
         hosts = {"ingest": self._settings.server.host, "console": self._settings.console.host}
         return {
-            name: f"http://{hosts[name]}:{server.port}"
+            name: base_url(hosts[name], server.port)
             for name, server in zip(names, self._servers, strict=False)
         }
 
