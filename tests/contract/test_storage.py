@@ -547,6 +547,8 @@ async def test_replaying_what_is_retrying_makes_it_due_now(storage: Storage, rea
     assert (await claim_one(storage)).attempt == 2
     [entry] = await reader.audit(1)
     assert entry.action == "hurry.event"
+    assert await reader.audit(10, entry.subject) == [entry]
+    assert await reader.audit(10, "evt_another") == []
 
 
 async def test_success_clears_the_last_error(storage: Storage, reader: Reader) -> None:

@@ -147,6 +147,9 @@ async def test_replay_of_a_dead_event_processes_it(scene: Scene) -> None:
     assert [done["attempts"], done["replays"], done["reason"]] == [1, 1, None]
     ((reason, subject),) = server.database.query("SELECT reason, subject FROM audit_log")
     assert [reason, subject] == ["mended the handler", name]
+    shown = await server.command("events", "show", name)
+    assert "replay.event by" in shown.out
+    assert "mended the handler" in shown.out
     await server.settled()
     assert await server.stop() == 0
     assert scene.violations() == []

@@ -23,7 +23,17 @@ from surehook.cli.session import Order, Verb, perform, with_database
 from surehook.cli.tables import print_pairs, print_table
 from surehook.errors import NotFound
 from surehook.ids import EVENT_PREFIX, EventId, typeid
-from surehook.model import Action, ActionResult, Counts, EventRow, FailureRow, MessageRow, Payload, RowFilter
+from surehook.model import (
+    Action,
+    ActionResult,
+    AuditEntry,
+    Counts,
+    EventRow,
+    FailureRow,
+    MessageRow,
+    Payload,
+    RowFilter,
+)
 from surehook.states import EventState
 from surehook.wiring import OpenedDatabase
 
@@ -36,6 +46,7 @@ class Story(msgspec.Struct, frozen=True):
     event: EventRow
     payload: Payload | None
     failures: list[FailureRow]
+    actions: list[AuditEntry]
     messages: list[MessageRow]
 
 
@@ -128,6 +139,7 @@ async def _story(database: OpenedDatabase, id: EventId) -> Story:
         event=event,
         payload=await reader.payload(event.payload_id),
         failures=await reader.failures(id),
+        actions=await reader.audit(100, typeid(EVENT_PREFIX, id)),
         messages=await reader.messages(RowFilter(event_id=id, limit=1000)),
     )
 
@@ -146,7 +158,7 @@ def _story_json(story: Story) -> dict[str, Any]:
 def _print_story(story: Story, colour: bool) -> None:
     print_pairs(_facts(story.event), colour=colour)
     arrived = ("received", story.event.received_at)
-    rows.print_timeline(rows.timeline(story.event, arrived, story.failures), colour=colour)
+    rows.print_timeline(rows.timeline(story.event, arrived, story.failures, story.actions), colour=colour)
     rows.print_failures(story.failures, colour=colour)
     if story.messages:
         print_title("Messages", colour=colour)

@@ -24,7 +24,7 @@ from surehook.cli.session import Order, Verb, perform, with_database
 from surehook.cli.tables import print_pairs, print_table
 from surehook.errors import NotFound
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, MessageId, typeid
-from surehook.model import Action, ActionResult, Counts, FailureRow, MessageRow, RowFilter
+from surehook.model import Action, ActionResult, AuditEntry, Counts, FailureRow, MessageRow, RowFilter
 from surehook.states import MessageState
 from surehook.wiring import OpenedDatabase
 
@@ -37,6 +37,7 @@ class Story(msgspec.Struct, frozen=True):
     message: MessageRow
     body: bytes | None
     failures: list[FailureRow]
+    actions: list[AuditEntry]
 
 
 @click.group()
@@ -124,13 +125,15 @@ async def _story(database: OpenedDatabase, id: MessageId) -> Story:
     message = await database.reader.message(id)
     if message is None:
         raise NotFound(f"there is no message {typeid(MESSAGE_PREFIX, id)} in this database.")
-    return Story(message, await database.reader.message_body(id), await database.reader.failures(id))
+    reader = database.reader
+    actions = await reader.audit(100, typeid(MESSAGE_PREFIX, id))
+    return Story(message, await reader.message_body(id), await reader.failures(id), actions)
 
 
 def _print_story(story: Story, colour: bool) -> None:
     print_pairs(_facts(story.message), colour=colour)
     created = ("created", story.message.created_at)
-    rows.print_timeline(rows.timeline(story.message, created, story.failures), colour=colour)
+    rows.print_timeline(rows.timeline(story.message, created, story.failures, story.actions), colour=colour)
     rows.print_failures(story.failures, colour=colour)
     if story.body is not None:
         rows.print_body(story.body, colour=colour)

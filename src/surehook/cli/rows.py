@@ -12,7 +12,7 @@ import msgspec
 from surehook.cli.output import moment, print_block, print_title, public
 from surehook.cli.tables import print_table
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
-from surehook.model import Counts, EventRow, FailureRow, MessageRow
+from surehook.model import AuditEntry, Counts, EventRow, FailureRow, MessageRow
 
 EVENT_COLUMNS: Final = (
     "id",
@@ -94,13 +94,17 @@ def first_line(text: str | None) -> str:
 
 
 def timeline(
-    row: EventRow | MessageRow, begun: tuple[str, int], failures: Sequence[FailureRow]
+    row: EventRow | MessageRow,
+    begun: tuple[str, int],
+    failures: Sequence[FailureRow],
+    actions: Sequence[AuditEntry],
 ) -> list[Sequence[object]]:
     """What happened to a row, in order of time: (time, what)."""
     moments: list[tuple[int, str]] = [(begun[1], begun[0])]
     moments += [
         (each.failure.failed_at, f"attempt {each.attempt} failed: {_short(each)}") for each in failures
     ]
+    moments += [(each.at, f"{each.action} by {each.actor}: {first_line(each.reason)}") for each in actions]
     if row.finished_at is not None:
         moments.append((row.finished_at, row.state.value + (f" ({row.reason})" if row.reason else "")))
     elif row.due_at is not None:

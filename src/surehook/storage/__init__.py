@@ -211,8 +211,8 @@ class Reader(Protocol):
         """The newest refused requests."""
         ...
 
-    async def audit(self, limit: int) -> list[AuditEntry]:
-        """The newest audit entries, newest first."""
+    async def audit(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
+        """The newest audit entries, newest first; of one row only, if its TypeID is given as ``subject``."""
         ...
 
     async def counts(self) -> Counts:

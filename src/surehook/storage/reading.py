@@ -82,9 +82,10 @@ async def rejections(db: Statements, limit: int) -> list[Rejection]:
     return [_rejection(row) for row in await db.rows("find_rejections", {"limit": limit})]
 
 
-async def audit(db: Statements, limit: int) -> list[AuditEntry]:
+async def audit(db: Statements, limit: int, subject: str | None) -> list[AuditEntry]:
     """Reader.audit."""
-    return [AuditEntry(*row) for row in await db.rows("find_audit", {"limit": limit})]
+    statement = "find_audit" if subject is None else "find_audit_of"
+    return [AuditEntry(*row) for row in await db.rows(statement, {"limit": limit, "subject": subject})]
 
 
 async def counts(db: Statements) -> Counts:

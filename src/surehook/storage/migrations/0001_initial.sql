@@ -131,3 +131,5 @@ CREATE TABLE audit_log (
     previous_hash {blob}   NOT NULL,
     hash          {blob}   NOT NULL
 );
+
+CREATE INDEX audit_log_subject_index ON audit_log (subject, seq);

@@ -207,9 +207,9 @@ class SqliteReader:
         """Reader.rejections."""
         return await self._read(lambda db: reading.rejections(db, limit))
 
-    async def audit(self, limit: int) -> list[AuditEntry]:
+    async def audit(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
         """Reader.audit."""
-        return await self._read(lambda db: reading.audit(db, limit))
+        return await self._read(lambda db: reading.audit(db, limit, subject))
 
     async def counts(self) -> Counts:
         """Reader.counts."""

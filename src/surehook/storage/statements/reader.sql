@@ -59,6 +59,11 @@ FROM rejections ORDER BY id DESC LIMIT :limit
 SELECT seq, at, actor, action, reason, subject, detail, previous_hash, hash
 FROM audit_log ORDER BY seq DESC LIMIT :limit
 
+-- name: find_audit_of
+-- What people did to one row, newest first.
+SELECT seq, at, actor, action, reason, subject, detail, previous_hash, hash
+FROM audit_log WHERE subject = :subject ORDER BY seq DESC LIMIT :limit
+
 -- name: count_events
 -- How many events stand in each state.
 SELECT state, count(*), sum(duplicates) FROM inbox_events GROUP BY state
