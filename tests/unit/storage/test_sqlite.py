@@ -636,3 +636,31 @@ async def test_pages_are_read_while_a_transaction_is_open(database: SqliteDataba
     await unit.fetch("SELECT 1")
     assert [event.external_id for event in await database.reader.events(RowFilter())] == ["a"]
     await unit.rollback()
+
+
+async def test_quick_transactions_are_not_starved_by_slow_ones_and_arrivals(database: SqliteDatabase) -> None:
+    shared = database.storage._shared
+    shared.habits.saw_harm("slow")
+    over = False
+
+    async def arrivals() -> None:
+        number = 0
+        while not over:
+            number += 1
+            await database.storage.accept([arrival(f"a{number}", str(number).encode())], NOW)
+
+    async def guests(kind: str, hold: float) -> None:
+        while not over:
+            unit = SqliteUnit(shared, kind, budget=2_000)
+            await unit.fetch("SELECT 1")
+            await asyncio.sleep(hold)
+            await unit.commit()
+
+    others = [asyncio.create_task(arrivals()), *(asyncio.create_task(guests("slow", 0.02)) for _ in range(4))]
+    async with asyncio.timeout(60):  # for ever, when they are starved
+        for _ in range(20):
+            unit = SqliteUnit(shared, "quick", budget=2_000)
+            await unit.fetch("SELECT 1")
+            await unit.commit()
+    over = True
+    await asyncio.gather(*others)

@@ -86,6 +86,7 @@ class Turns:
         self._slice_end: asyncio.Future[None] | None = None
         self._slice_begun = 0.0
         self._rest_until = 0.0
+        self._slow_is_next = True
         self._news = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._closed = False
@@ -159,7 +160,7 @@ class Turns:
 
     async def _turn(self) -> None:
         rest = self._rest_until - time.monotonic()
-        alone = bool(self._slow_guests) and rest <= 0
+        alone = bool(self._slow_guests) and rest <= 0 and (self._slow_is_next or not self._guests)
         if not (alone or self._jobs or self._guests):
             await self._pause(rest)
             return
@@ -197,11 +198,15 @@ class Turns:
         for job, future in jobs:
             self._attempt(connection, job, future)
         if self._guests and (not jobs or time.monotonic() >= self._rest_until):
+            self._slow_is_next = True
             await self._slice(self._guests)
 
     async def _serve_one(self) -> None:
-        """A slow guest's own turn."""
-        await self._slice(deque([self._slow_guests.popleft()]))
+        """A slow guest's own turn; the quick ones have the next slice."""
+        self._slow_is_next = False
+        guests = deque([self._slow_guests.popleft()])
+        await self._slice(guests)
+        self._slow_guests.extendleft(guests)  # the process was suspended before it could enter
 
     async def _begin(self) -> apsw.Connection:
         await self._pass_the_gate()
