@@ -463,6 +463,26 @@ async def test_a_process_that_keeps_the_room_makes_us_unavailable_not_hang(
     assert not accepted.duplicate
 
 
+@pytest.mark.usefixtures("effects")
+async def test_the_room_that_comes_too_late_is_given_back(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surehook.storage.sqlite.turns.PATIENCE", 0.1)
+    other = Gate(database.path)
+    other.enter()
+    with pytest.raises(Unavailable, match="another process has kept"):
+        await database.storage.accept([arrival("a", b"a")], NOW)
+    other.leave()
+
+    async def free_again() -> None:
+        while not other.try_enter():
+            await asyncio.sleep(0.001)
+
+    await asyncio.wait_for(free_again(), 20)
+    other.leave()
+    other.close()
+
+
 async def test_a_replaced_file_is_noticed(database: SqliteDatabase) -> None:
     await database.check()
     database.path.rename(database.path.with_suffix(".moved"))

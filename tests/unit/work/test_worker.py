@@ -610,6 +610,24 @@ async def test_a_forgotten_await_fails_the_attempt(bench: Bench) -> None:
     assert "write 'await tx...'" in (await bench.failures(id))[0].message
 
 
+async def test_a_statement_in_a_task_that_nobody_awaits_fails_the_attempt(bench: Bench) -> None:
+    tasks = []
+
+    @bench.app.on("stripe")
+    async def stray(event: Event, tx: Transaction) -> None:
+        async def later() -> None:
+            await tx.execute("INSERT INTO effects VALUES ('stray', 0)")
+
+        tasks.append(asyncio.create_task(later()))
+        await asyncio.sleep(0)
+
+    await bench.start()
+    await bench.becomes(await bench.post(), EventState.RETRYING)
+    assert await effects(bench) == []
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], Exception)
+
+
 @pytest.mark.parametrize("kind", ["an exception", "a coroutine"])
 async def test_a_result_that_means_something_else_fails_the_attempt(bench: Bench, kind: str) -> None:
     @bench.app.on("stripe")

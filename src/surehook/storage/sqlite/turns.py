@@ -157,6 +157,7 @@ class Turns:
                 await self._turn()
         finally:
             self._running = None
+            self._leave_if_late()
 
     async def _turn(self) -> None:
         rest = self._rest_until - time.monotonic()
@@ -228,12 +229,19 @@ class Turns:
             self._entering = asyncio.create_task(self._thread.run(self._gate.enter))
         done, _ = await asyncio.wait([self._entering], timeout=PATIENCE)
         if not done:
+            self._entering.add_done_callback(lambda _: self._leave_if_late())
             raise Unavailable(
                 f"another process has kept {self._path}-room for {PATIENCE:.0f} s: is it stopped (SIGSTOP, a debugger)? "
                 "End it, or let it go on"
             )
         self._entering = None
         await asyncio.gather(*done)
+
+    def _leave_if_late(self) -> None:
+        """The room was given to us when nobody here wanted it any more: others do."""
+        if self._entering is not None and self._entering.done() and self._running is None:
+            self._entering = None
+            self._gate.leave()
 
     def _require_same_file(self) -> None:
         """A file that was removed or replaced would take acknowledged events with it; seen at once, it takes none."""

@@ -70,8 +70,8 @@ class SqliteUnit:
 
     @property
     def opened(self) -> bool:
-        """Whether a statement was run."""
-        return self._opened_at > 0
+        """Whether a statement was run, or waits for its turn."""
+        return self._opened_at > 0 or self._state is _State.WAITING
 
     @property
     def slow(self) -> bool:
@@ -179,9 +179,10 @@ class SqliteUnit:
             try:
                 with faults("the database cannot run the statement"), self._shared.guard.watching(sql):
                     result = statement(connection, sql, parameters)
-            finally:
-                if not connection.in_transaction:
+            except BaseException as error:
+                if not connection.in_transaction and not _is_the_disks_fault(error):
                     self._shared.habits.saw_harm(self._kind)
+                raise
         self._shared.habits.saw_statement(self._kind, time.monotonic() - begun, sql)
         return result
 
@@ -243,19 +244,35 @@ class SqliteUnit:
         return self._shared.turns.leave(commit=commit)
 
 
+def _is_the_disks_fault(error: BaseException) -> bool:
+    return isinstance(error.__cause__, apsw.FullError | apsw.IOError | apsw.NoMemError)
+
+
+@contextmanager
+def _run_to_its_end(connection: apsw.Connection, sql: str, parameters: Parameters) -> Iterator[apsw.Cursor]:
+    """A statement's rows. Whatever happens, it is not left in progress: somebody might keep the exception, and with it
+    the cursor."""
+    cursor = connection.cursor()
+    try:
+        yield cursor.execute(sql, parameters)
+    finally:
+        cursor.close(True)
+
+
 def _write(connection: apsw.Connection, sql: str, parameters: Parameters) -> int:
     before = connection.total_changes()
-    for _ in connection.execute(sql, parameters):
-        pass  # a RETURNING clause; the statement ends with its last row
+    with _run_to_its_end(connection, sql, parameters) as cursor:
+        for _ in cursor:
+            pass  # a RETURNING clause; the statement ends with its last row
     return connection.changes() if connection.total_changes() != before else 0
 
 
 def _read(connection: apsw.Connection, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
-    cursor = connection.execute(sql, parameters)
     names: list[str] = []
     rows = []
-    for row in cursor:
-        if not names:
-            names = [column[0] for column in cursor.get_description()]
-        rows.append(dict(zip(names, row, strict=True)))
+    with _run_to_its_end(connection, sql, parameters) as cursor:
+        for row in cursor:
+            if not names:
+                names = [column[0] for column in cursor.get_description()]
+            rows.append(dict(zip(names, row, strict=True)))
     return rows
