@@ -193,6 +193,18 @@ async def test_the_same_body_under_another_unsigned_id_is_suspect(storage: Stora
     assert await storage.claim(10, NOW, Millis(NOW + LEASE), [copy.id]) == []
 
 
+async def test_the_same_body_without_its_unsigned_id_is_suspect(storage: Storage) -> None:
+    await accept_one(storage, external_id="a", id_is_signed=False)
+    copy = await accept_one(storage, external_id="hash", id_is_signed=False, weak=True)
+    assert (copy.duplicate, copy.state) == (False, EventState.DEAD)
+
+
+async def test_a_weak_id_that_comes_again_is_a_duplicate(storage: Storage) -> None:
+    first = await accept_one(storage, external_id="hash", id_is_signed=False, weak=True)
+    assert first.state is EventState.RECEIVED
+    assert (await accept_one(storage, external_id="hash", id_is_signed=False, weak=True)).duplicate
+
+
 @pytest.mark.parametrize(
     "changes",
     [

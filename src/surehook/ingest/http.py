@@ -59,6 +59,13 @@ _JSON: Final = b"application/json"
 _COMPLAIN_EVERY: Final = 1_000
 
 
+#: A body of up to this size is taken in when the bodies in flight have used up their budget; ``max_connections`` bounds
+#: what that adds.
+_ALWAYS: Final = 64 * 1024
+#: A body beyond this size is verified and read in a thread, so that the others do not wait for it.
+_LARGE: Final = 256 * 1024
+
+
 class Accepting(Protocol):
     """The inbox, as ingest sees it."""
 
@@ -208,7 +215,8 @@ class IngestApp:
     def _hold(self, held: _Held, size: int) -> None:
         held.size += size
         self.bytes_in_flight += size
-        if self.bytes_in_flight > self._budget:
+        # small bodies always get in, so that a few large ones that never end cannot keep all others out
+        if self.bytes_in_flight > self._budget and held.size > _ALWAYS:
             self._complain("the bodies in flight have used up max_bytes_in_flight")
             raise _StopError(OVERLOADED)
 
@@ -222,17 +230,19 @@ class IngestApp:
     # --- judging
 
     async def _judge(self, post: _Post, scope: Scope, held: _Held) -> Answer:
-        verdict = post.provider.receive(
-            Request(
-                provider=post.provider.name,
-                topic=post.topic,
-                method="POST",
-                headers=post.headers,
-                body=post.body,
-                now=post.now,
-                query=scope["query_string"].decode("latin-1"),
-            )
+        request = Request(
+            provider=post.provider.name,
+            topic=post.topic,
+            method="POST",
+            headers=post.headers,
+            body=post.body,
+            now=post.now,
+            query=scope["query_string"].decode("latin-1"),
         )
+        if len(post.body) > _LARGE:
+            verdict = await asyncio.to_thread(post.provider.receive, request)
+        else:
+            verdict = post.provider.receive(request)
         if isinstance(verdict, Received):
             return await self._store(_arrival(post, verdict), held)
         if isinstance(verdict, Challenge):

@@ -47,7 +47,7 @@ DEADLINE_EXTENSION: Final = "surehook.receive_deadline"
 _SLICE: Final = 16 * 1024
 #: Bytes of chunk framing allowed beside the body: this much, and so many for each byte of body.
 _FRAMING_ALLOWANCE: Final = 64 * 1024
-_FRAMING_FACTOR: Final = 8
+_FRAMING_FACTOR: Final = 1
 
 _EXTENSIONS: Final[dict[str, dict[object, object]]] = {DEADLINE_EXTENSION: {}}
 
@@ -255,7 +255,13 @@ class GuardedProtocol(HttpToolsProtocol):
         """As uvicorn's, but trailers are dropped: they must not pass for headers (RFC 9110 section 6.5.1)."""
         if not self._in_headers:
             return
-        name = name.lower()
+        if (
+            len(self.headers) >= self._settings.max_headers
+        ):  # now, not when they are complete: each costs memory
+            self._refusal = HEADERS_TOO_LARGE
+            raise _RefusedError
+        # white space after a value is none of it (RFC 9110 section 5.5)
+        name, value = name.lower(), value.rstrip(b" \t")
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))

@@ -45,9 +45,15 @@ _SAFE_ENDINGS: Final = (
 )
 
 
+#: Of a refused request, at most so many headers and characters of each value are kept: their sender chooses them.
+_MOST_HEADERS: Final = 20
+_LONGEST_VALUE: Final = 200
+
+
 def harmless(headers: Headers) -> Headers:
     """The headers that may be kept of a request nobody vouches for."""
-    return tuple(pair for pair in headers if pair[0] in _SAFE or pair[0].endswith(_SAFE_ENDINGS))
+    kept = [pair for pair in headers if pair[0] in _SAFE or pair[0].endswith(_SAFE_ENDINGS)]
+    return tuple([(name[:_LONGEST_VALUE], value[:_LONGEST_VALUE]) for name, value in kept[:_MOST_HEADERS]])
 
 
 class Rejecting(Protocol):

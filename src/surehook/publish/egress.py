@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from surehook.errors import ConfigurationError, did_you_mean
+from surehook.publish.connections import SoberConnector
 
 #: Private and loopback ranges: what ``allow_private`` opens. 100.64/10 is in it because VPNs and clusters use it.
 PRIVATE: Final = tuple(
@@ -46,6 +47,7 @@ FORBIDDEN: Final = tuple(
             "203.0.113.0/24",
             "224.0.0.0/4",
             "240.0.0.0/4",
+            "::ffff:0:0:0/96",
             "64:ff9b::/96",
             "64:ff9b:1::/48",
             "100::/64",
@@ -166,7 +168,7 @@ def _is_private_name(host: str) -> bool:
 
 def connector(*, allow_private: bool, keep_alive: float) -> TCPConnector:
     """The connection pool of one destination, which reaches allowed addresses only; idle seconds as given."""
-    return TCPConnector(
+    return SoberConnector(
         keepalive_timeout=keep_alive,
         limit=0,  # the publisher bounds what is in flight
         resolver=VettingResolver(allow_private=allow_private),

@@ -119,7 +119,8 @@ async def _accept_arrival(db: Statements, arrival: Arrival) -> list[Accepted]:
 async def _accept_event(db: Statements, arrival: Arrival, event: NewEvent) -> Accepted:
     payload = arrival.payload
     reason, error = event.dead, event.error
-    suspect_key = None if arrival.id_is_signed or event.weak else payload.sha256
+    # a missing id is no protection either: who captured a request can leave the unsigned id out
+    suspect_key = None if arrival.id_is_signed else payload.sha256
     if suspect_key is not None and reason is None:
         known = await _find_suspect(db, arrival, event)
         if known is not None:

@@ -153,17 +153,23 @@ async def test_the_connection_limit(sites: Sites) -> None:
 
 
 async def test_the_budget_for_bodies_in_flight(sites: Sites) -> None:
-    site = await sites.site(max_bytes_in_flight=1000)
+    """A large body is refused at the budget's end; small ones get in even beyond it."""
+    site = await sites.site(max_bytes_in_flight=200_000)
+    large = BODY.ljust(100_000)
     async with await site.connect() as slow:
-        slow.send(head("Content-Length: 991") + b" " * 990)
-        await until(lambda: site.app.bytes_in_flight == 990)
-        assert (await site.ask(post(BODY))).status == 200
-        reply = await site.ask(post(BODY + b" "))
+        slow.send(head("Content-Length: 100001") + b" " * 100_000)
+        await until(lambda: site.app.bytes_in_flight == 100_000)
+        assert (await site.ask(post(large))).status == 200
+        reply = await site.ask(post(large + b" "))
         assert (reply.status, problem(reply)) == (503, "overloaded")
         assert "retry-after" in reply.headers
+        async with await site.connect() as other:
+            other.send(head("Content-Length: 100001") + b" " * 100_000)
+            await until(lambda: site.app.bytes_in_flight == 200_000)
+            assert (await site.ask(post(BODY))).status == 200
         slow.send(b" ")
         assert (await slow.reply()).status == 200
-    assert site.app.bytes_in_flight == 0
+    await until(lambda: site.app.bytes_in_flight == 0)
 
 
 # --- time
@@ -391,10 +397,21 @@ async def test_trailers_do_not_pass_for_headers(sites: Sites) -> None:
 
 async def test_a_body_in_chunks_of_one_byte_with_an_extension_each(sites: Sites) -> None:
     site = await sites.site()
-    body = BODY.ljust(100_000)
+    body = BODY.ljust(8_000)
     chunks = b"".join(b"1;a\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     assert (await site.ask(head("Transfer-Encoding: chunked") + chunks)).status == 200
     assert site.shelf.arrivals[0].payload.body == body
+
+
+async def test_a_body_that_is_mostly_framing_is_refused(sites: Sites) -> None:
+    site = await sites.site()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY.ljust(100_000))
+    assert (await site.ask(head("Transfer-Encoding: chunked") + chunks)).status == 400
+
+
+async def test_white_space_after_a_value_is_none_of_it(sites: Sites) -> None:
+    site = await sites.site()
+    assert (await site.ask(head(f"Content-Length: {len(BODY)} \t") + BODY)).status == 200
 
 
 @pytest.mark.parametrize(
