@@ -150,8 +150,10 @@ class _Awaited(Generic[Result]):
         missing.add(self)
 
     def __await__(self) -> Generator[Any, Any, Result]:
-        self._missing.discard(self)
-        return self._run().__await__()
+        try:
+            return (yield from self._run().__await__())
+        finally:
+            self._missing.discard(self)  # at its end: one that has only begun is missed as well
 
 
 class Transaction:

@@ -200,7 +200,10 @@ class Worker:
         given_back = Settlement(
             claim.id, claim.token, EventState.RECEIVED, self._tools.clock.now(), uncount=True
         )
-        await self._settlements.put(given_back)
+        try:
+            await self._settlements.put(given_back)
+        except Unavailable as error:
+            logger.warning("not given back, so its lease must end first: %s", error)
 
     async def _attempt(self, run: Run) -> None:
         tools, claim = self._tools, run.claim

@@ -12,6 +12,7 @@ the connection for a while.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -39,6 +40,9 @@ LONGEST_SLICE = 0.02
 
 #: While others wait, the next slice starts only after this share of the last slice's length has passed.
 REST = 0.5
+
+#: A slice of quick guests that took longer than this had a slow one among them.
+HELD = 0.1
 
 #: How long another process may keep us out before everyone who waits is told so, in seconds.
 PATIENCE = 5.0
@@ -86,6 +90,7 @@ class Turns:
         self._slice_end: asyncio.Future[None] | None = None
         self._slice_begun = 0.0
         self._rest_until = 0.0
+        self._slow_rest_until = 0.0
         self._slow_is_next = True
         self._news = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -160,7 +165,7 @@ class Turns:
             self._leave_if_late()
 
     async def _turn(self) -> None:
-        rest = self._rest_until - time.monotonic()
+        rest = self._slow_rest_until - time.monotonic()
         alone = bool(self._slow_guests) and rest <= 0 and (self._slow_is_next or not self._guests)
         if not (alone or self._jobs or self._guests):
             await self._pause(rest)
@@ -180,7 +185,8 @@ class Turns:
             await self._renew(connection)
         except asyncio.CancelledError:  # the loop is being torn down: leave no transaction behind
             self._connection = None
-            connection.close(True)
+            with contextlib.suppress(apsw.Error):  # a thread may still be inside
+                connection.close(True)
             raise
         finally:
             self._gate.leave()
@@ -226,7 +232,7 @@ class Turns:
         if self._entering is None:
             if self._gate.try_enter():
                 return
-            self._entering = asyncio.create_task(self._thread.run(self._gate.enter))
+            self._entering = asyncio.create_task(self._thread.run(self._enter))
         done, _ = await asyncio.wait([self._entering], timeout=PATIENCE)
         if not done:
             self._entering.add_done_callback(lambda _: self._leave_if_late())
@@ -236,6 +242,11 @@ class Turns:
             )
         self._entering = None
         await asyncio.gather(*done)
+
+    def _enter(self) -> None:
+        self._gate.enter()
+        if self._closed:  # while we stood at the door: nobody is left to leave
+            self._gate.leave()
 
     def _leave_if_late(self) -> None:
         """The room was given to us when nobody here wanted it any more: others do."""
@@ -290,7 +301,10 @@ class Turns:
         self._admit()
         await self._slice_end
         ended = time.monotonic()
-        self._rest_until = max(self._rest_until, ended + REST * (ended - self._slice_begun))
+        length = ended - self._slice_begun
+        self._rest_until = max(self._rest_until, ended + REST * length)
+        if guests is not self._guests or length > HELD:  # the next slow one waits, quick ones need not
+            self._slow_rest_until = ended + REST * length
 
     def _slice_end_at(self) -> float:
         return self._slice_begun + (SLICE if self._jobs else LONGEST_SLICE)

@@ -66,6 +66,8 @@ class SqliteUnit:
         self._lock = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._opened_at = 0.0
+        #: The last statement failed because of the disk, not because of what it said.
+        self._blameless = False
         self._expired_callback: Callable[[], object] | None = None
 
     @property
@@ -176,15 +178,21 @@ class SqliteUnit:
         with self._lock:
             connection = self._require_open()
             begun = time.monotonic()
+            self._blameless = False
             try:
                 with faults("the database cannot run the statement"), self._shared.guard.watching(sql):
                     result = statement(connection, sql, parameters)
             except BaseException as error:
-                if not connection.in_transaction and not _is_the_disks_fault(error):
-                    self._shared.habits.saw_harm(self._kind)
+                self._blameless = _is_the_disks_fault(error)
                 raise
-        self._shared.habits.saw_statement(self._kind, time.monotonic() - begun, sql)
+            finally:
+                self._note_harm(connection)
+                self._shared.habits.saw_statement(self._kind, time.monotonic() - begun, sql)
         return result
+
+    def _note_harm(self, connection: apsw.Connection) -> None:
+        if not connection.in_transaction and not self._blameless:
+            self._shared.habits.saw_harm(self._kind)
 
     @contextmanager
     def _holding(self) -> Iterator[apsw.Connection]:
@@ -225,8 +233,7 @@ class SqliteUnit:
             while not self._lock.acquire(timeout=_INTERRUPT_AGAIN):
                 self._connection.interrupt()  # again and again: it only stops what has begun
             try:
-                if not self._connection.in_transaction:
-                    self._shared.habits.saw_harm(self._kind)
+                self._note_harm(self._connection)
                 undo(self._connection)
             except apsw.Error:  # the turn's commit then fails, and with it everything in it
                 logger.exception("a handler's transaction could not be rolled back")
