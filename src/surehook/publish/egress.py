@@ -65,7 +65,19 @@ FORBIDDEN: Final = tuple(
 _IPV4_COMPATIBLE: Final = ip_network("::/96")  # holds ::1, which is judged as private before it
 
 #: Where clouds answer with credentials: inside ranges that ``allow_private`` opens, or public.
-METADATA: Final = frozenset(map(ip_address, ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")))
+METADATA: Final = frozenset(
+    map(
+        ip_address,
+        (
+            "100.100.100.200",  # Alibaba
+            "168.63.129.16",  # Azure
+            "fd00:ec2::254",  # AWS
+            "fd20:ce::254",  # Google
+            "fd00:42::42",  # Scaleway
+            "fd00:c1::a9fe:a9fe",  # Oracle
+        ),
+    )
+)
 
 #: Names that are never on the public internet. So is every name without a dot.
 _PRIVATE_NAMES: Final = ("localhost", "internal", "local", "localdomain", "home.arpa")
