@@ -13,7 +13,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from surehook.clock import ManualClock, Millis
 from surehook.errors import LeaseLost
@@ -171,7 +177,9 @@ class Inbox(RuleBasedStateMachine):
             assert row.lost_leases <= POISON_AFTER
 
 
-TestRandomHistories = Inbox.TestCase
-TestRandomHistories.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def test_random_histories_keep_every_promise() -> None:
+    """Forty histories of forty steps."""
+    some = settings(
+        max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(Inbox, settings=some)
