@@ -28,10 +28,6 @@ def milliseconds(text: str) -> int:
     return _parse(_DURATION, _DURATIONS, text, DURATION)
 
 
-#: What handlers' options call it.
-parse_duration = milliseconds
-
-
 def size(text: str) -> int:
     """The bytes of "1MiB", "64KiB", "500KB" or "1024". Raises ValueError."""
     return int(text) if text.isascii() and text.isdigit() else _parse(_SIZE, _SIZES, text, SIZE)

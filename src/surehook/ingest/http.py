@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -43,17 +42,13 @@ from surehook.ingest.protocol import DEADLINE_EXTENSION
 from surehook.ingest.rejections import harmless
 from surehook.model import Accepted, Arrival, Headers, Payload, Rejection
 from surehook.states import Reason
+from surehook.telemetry import new_traceparent, parse_traceparent
 
 logger = logging.getLogger(__name__)
 
 _ROUTE: Final = re.compile(
     r"/webhooks/(?P<provider>[a-z0-9][a-z0-9_-]{0,63})(?:/(?P<topic>[A-Za-z0-9][A-Za-z0-9._/-]{0,199}))?"
 )
-#: W3C Trace Context: version, trace id, parent id, flags; a later version may add more after another hyphen.
-_TRACEPARENT: Final = re.compile(
-    r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(-.*)?"
-)
-
 _JSON: Final = b"application/json"
 #: Milliseconds between two log lines about requests that could not be stored.
 _COMPLAIN_EVERY: Final = 1_000
@@ -352,11 +347,8 @@ def _rejection(post: _Post, verdict: Refused) -> Rejection:
 def traceparent(headers: Headers) -> str:
     """The request's W3C trace context as version 00, or a new one where it has none, several, or a malformed one."""
     given = [value for name, value in headers if name == "traceparent"]
-    match = _TRACEPARENT.fullmatch(given[0].strip()) if len(given) == 1 else None
-    if match is None or (match[1] == "00" and match[3] is not None):
-        random = os.urandom(24).hex()
-        return f"00-{random[:32]}-{random[32:]}-01"
-    return f"00-{match[2]}"
+    found = parse_traceparent(given[0].strip()) if len(given) == 1 else None
+    return str(found) if found is not None else new_traceparent()
 
 
 class _Reply:
