@@ -203,7 +203,7 @@ async def test_a_request_that_trickles_in_is_ended_by_the_total_deadline(sites: 
     took = asyncio.get_running_loop().time() - began
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in answer
-    assert 0.3 <= took < 10  # 3000 bytes would take 30 s
+    assert 0.29 <= took < 10  # 3000 bytes would take 30 s; a float clock may show a hair under 0.3
     await until(lambda: site.server.connections == 0)
     assert site.app.bytes_in_flight == 0
     assert site.shelf.arrivals == []
