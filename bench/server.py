@@ -49,7 +49,7 @@ class CommitEach:
     async def accept(self, arrival: Arrival) -> list[Accepted]:
         """One at a time: SQLite has one writer."""
         async with self._turn:
-            [accepted] = await self._storage.accept([arrival], self._clock.now())
+            [accepted] = await self._storage.accept([arrival])
         return accepted
 
 

@@ -1,14 +1,33 @@
-"""Fixtures that every suite shares."""
+"""Fixtures that every suite shares: a migrated database of each kind, and the servers behind them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from surehook.clock import ManualClock
-from surehook.storage.sqlite import SqliteDatabase, SqliteReader, SqliteStorage, open_sqlite
+from surehook.storage import Reader, Storage
+from surehook.storage.postgres import PostgresDatabase
+from surehook.storage.sqlite import SqliteDatabase, open_sqlite
+from tests.services import PostgresServer, RedisServer
+
+AnyDatabase = SqliteDatabase | PostgresDatabase
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run; tests make databases of their own in it."""
+    with PostgresServer(in_memory=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server for the whole run; tests use prefixes of their own."""
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -19,7 +38,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def database(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteDatabase]:
-    """A migrated database on a file of its own."""
+    """A migrated SQLite database on a file of its own."""
     database = await open_sqlite(f"sqlite:///{tmp_path}/surehook.db")
     await database.migrate(clock)
     yield database
@@ -27,12 +46,12 @@ async def database(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteDa
 
 
 @pytest.fixture
-def storage(database: SqliteDatabase) -> SqliteStorage:
+def storage(database: AnyDatabase) -> Storage:
     """The write verbs of ``database``."""
     return database.storage
 
 
 @pytest.fixture
-def reader(database: SqliteDatabase) -> SqliteReader:
+def reader(database: AnyDatabase) -> Reader:
     """The reading verbs of ``database``."""
     return database.reader

@@ -34,7 +34,7 @@ class Inbox:
         await self._commits.drain()
 
     async def _store(self, arrivals: Sequence[Arrival]) -> list[list[Accepted]]:
-        accepted = await self._storage.accept(arrivals, self._clock.now())
+        accepted = await self._storage.accept(arrivals)
         fresh = [
             event.id
             for events in accepted

@@ -301,10 +301,32 @@ class RowFilter(msgspec.Struct, frozen=True):
     before: bytes | None = None
 
 
+class IgnoredEvent(msgspec.Struct, frozen=True):
+    """What tells whether there is a handler for an event that was IGNORED."""
+
+    id: EventId
+    provider: str
+    topic: str
+    type: str
+    finished_at: Millis
+
+
+#: Up to so many rows of a table, or of a state, are counted one by one.
+COUNTED = 10_000
+
+
 class Counts(msgspec.Struct, frozen=True):
-    """How many rows stand where."""
+    """How many rows stand where.
+
+    Up to ``COUNTED`` rows a table is counted exactly. Beyond that, a state is counted up to that number and then stands in
+    ``at_least``, and what is finished and not looked for by name (PROCESSED, SENT) is ``about`` so many, by the database's
+    own statistics: so that looking costs the same at any length of the history.
+    """
 
     events: Mapping[str, int]
     messages: Mapping[str, int]
-    duplicates: int
+    #: Deliveries of what was stored already; None where there are too many events to add them up.
+    duplicates: int | None
     rejections: Mapping[str, int]
+    at_least: frozenset[str] = frozenset()
+    about: frozenset[str] = frozenset()

@@ -15,6 +15,7 @@ from surehook.model import (
     Accepted,
     Arrival,
     Claim,
+    IgnoredEvent,
     MessageClaim,
     MessageSettlement,
     Rejection,
@@ -34,14 +35,14 @@ from surehook.states import (
     Reason,
 )
 from surehook.storage import Database, Reader, Storage, UnitOfWork
-from surehook.storage.sql import audit_hash
+from surehook.storage.operators import audit_hash
 from tests.builders import NOW, action, arrival, failure, message, settlement
 
 LEASE = 60_000
 
 
 async def accept_one(storage: Storage, **changes: Any) -> Accepted:
-    [[accepted]] = await storage.accept([arrival(**changes)], NOW)
+    [[accepted]] = await storage.accept([arrival(**changes)])
     return accepted
 
 
@@ -141,13 +142,13 @@ async def test_a_known_id_is_a_duplicate_and_counted(storage: Storage, reader: R
 
 
 async def test_a_duplicate_in_the_same_call_is_seen(storage: Storage) -> None:
-    [[one], [two]] = await storage.accept([arrival(), arrival()], NOW)
+    [[one], [two]] = await storage.accept([arrival(), arrival()])
     assert (one.duplicate, two.duplicate) == (False, True)
     assert one.id == two.id
 
 
 async def test_concurrent_accepts_of_one_id_store_it_once(storage: Storage, reader: Reader) -> None:
-    results = await asyncio.gather(*(storage.accept([arrival()], NOW) for _ in range(50)))
+    results = await asyncio.gather(*(storage.accept([arrival()]) for _ in range(50)))
     fresh = [accepted for [[accepted]] in results if not accepted.duplicate]
     assert len(fresh) == 1
     assert {accepted.id for [[accepted]] in results} == {fresh[0].id}
@@ -155,14 +156,14 @@ async def test_concurrent_accepts_of_one_id_store_it_once(storage: Storage, read
 
 
 async def test_the_same_id_of_another_provider_is_another_event(storage: Storage, reader: Reader) -> None:
-    await storage.accept([arrival(), arrival(provider="github")], NOW)
+    await storage.accept([arrival(), arrival(provider="github")])
     assert (await reader.counts()).events == {"RECEIVED": 2}
 
 
 async def test_a_payload_of_duplicates_only_is_not_kept(storage: Storage, reader: Reader) -> None:
     await accept_one(storage)
     second = arrival()
-    await storage.accept([second], NOW)
+    await storage.accept([second])
     assert await reader.payload(second.payload.id) is None
 
 
@@ -233,7 +234,7 @@ async def test_claim_takes_the_longest_due_first_and_counts_the_attempt(
     storage: Storage, reader: Reader
 ) -> None:
     for number in (3, 1, 2):
-        await storage.accept([arrival(f"e{number}", str(number).encode(), now=Millis(NOW + number))], NOW)
+        await storage.accept([arrival(f"e{number}", str(number).encode(), now=Millis(NOW + number))])
     claims = await storage.claim(2, Millis(NOW + 10), Millis(NOW + LEASE))
     assert [claim.external_id for claim in claims] == ["e1", "e2"]
     assert {(claim.attempt, claim.token, claim.lost_leases) for claim in claims} == {(1, 1, 0)}
@@ -271,7 +272,7 @@ async def test_claim_of_named_ids_takes_only_those(storage: Storage) -> None:
 
 
 async def test_two_claimers_never_share_an_event(storage: Storage) -> None:
-    await storage.accept([arrival(f"e{n}", str(n).encode()) for n in range(100)], NOW)
+    await storage.accept([arrival(f"e{n}", str(n).encode()) for n in range(100)])
     batches = await asyncio.gather(*(storage.claim(7, NOW, Millis(NOW + LEASE)) for _ in range(20)))
     ids = [claim.id for batch in batches for claim in batch]
     assert len(ids) == len(set(ids)) == 100
@@ -336,7 +337,7 @@ async def test_a_late_settlement_writes_nothing(storage: Storage, reader: Reader
 
 
 async def test_a_refused_settlement_does_not_refuse_the_others(storage: Storage) -> None:
-    await storage.accept([arrival("a", b"a"), arrival("b", b"b")], NOW)
+    await storage.accept([arrival("a", b"a"), arrival("b", b"b")])
     one, two = await storage.claim(2, NOW, Millis(NOW + LEASE))
     await storage.settle([settlement(one)])
     assert await storage.settle([settlement(one), settlement(two)]) == [False, True]
@@ -428,7 +429,7 @@ async def test_completing_without_a_statement_settles(storage: Storage, reader: 
 
 @pytest.mark.usefixtures("table")
 async def test_units_of_many_events_do_not_mix(storage: Storage, reader: Reader) -> None:
-    await storage.accept([arrival(f"e{n}", str(n).encode()) for n in range(40)], NOW)
+    await storage.accept([arrival(f"e{n}", str(n).encode()) for n in range(40)])
     claims = await storage.claim(40, NOW, Millis(NOW + LEASE))
 
     async def run(number: int, claim: Claim) -> None:
@@ -595,10 +596,9 @@ async def test_ignored_events_are_found_and_taken_back(storage: Storage, reader:
     assert event is not None
     assert event.attempts == 0
     assert await reader.ignored_since(NOW, None, 10) == []
-    assert await reader.ignored_since(Millis(NOW - 1), None, 10) == [
-        (id, "stripe", "billing", "invoice.paid")
-    ]
-    assert await reader.ignored_since(Millis(NOW - 1), id, 10) == []
+    [ignored] = await reader.ignored_since(Millis(NOW - 1), None, 10)
+    assert ignored == IgnoredEvent(id, "stripe", "billing", "invoice.paid", NOW)
+    assert await reader.ignored_since(Millis(NOW - 1), ignored, 10) == []
     assert await storage.take_back([id], NOW) == 1
     assert await storage.take_back([id], NOW) == 0
     assert await state_of(reader, id) is EventState.RECEIVED
@@ -712,7 +712,7 @@ async def test_pages_are_newest_first_and_filtered(storage: Storage, reader: Rea
         )
         for n in range(10)
     ]
-    await storage.accept(arrivals, NOW)
+    await storage.accept(arrivals)
     first = await reader.events(RowFilter(limit=4))
     assert [each.external_id for each in first] == ["e9", "e8", "e7", "e6"]
     second = await reader.events(RowFilter(limit=4, before=first[-1].id))

@@ -76,9 +76,7 @@ class Inbox(RuleBasedStateMachine):
         for name in names:
             self.clock.advance(1)  # ids sort by time, so that a history repeats exactly
             arrivals.append(arrival(name, name.encode(), now=self.clock.now()))
-        for name, [accepted] in zip(
-            names, self.run(self.database.storage.accept(arrivals, self.clock.now())), strict=True
-        ):
+        for name, [accepted] in zip(names, self.run(self.database.storage.accept(arrivals)), strict=True):
             assert accepted.duplicate == (name in self.ids)
             assert self.ids.setdefault(name, accepted.id) == accepted.id
             self.replays.setdefault(accepted.id, 0)

@@ -73,7 +73,7 @@ def list_messages(ctx: click.Context, /, as_json: bool, **wanted: Any) -> None:
     )
     if len(found) == wanted["limit"]:
         click.echo(f"The next page: --before {typeid(MESSAGE_PREFIX, found[-1].id)}")
-    rows.print_counts(counts.messages, "All messages")
+    rows.print_counts(counts, "All messages", counts.messages)
 
 
 @messages.command()

@@ -156,14 +156,19 @@ def readable(body: bytes) -> str:
         return text
 
 
-def print_counts(counts: Mapping[str, int], what: str, more: str = "") -> None:
+def print_counts(counts: Counts, what: str, states: Mapping[str, int], more: str = "") -> None:
     """One line: how many stand in each state."""
-    parts = [f"{state} {count}" for state, count in counts.items() if count]
+    parts = [f"{state} {_number(counts, state, count)}" for state, count in states.items() if count]
     click.echo(f"{what}: {', '.join(parts) or 'none'}{more}")
+
+
+def _number(counts: Counts, state: str, count: int) -> str:
+    if state in counts.about:
+        return f"about {count:,}"
+    return f"{count:,} or more" if state in counts.at_least else str(count)
 
 
 def event_counts(counts: Counts) -> None:
     """The counts of events, with their duplicates."""
-    print_counts(
-        counts.events, "All events", f"; duplicates {counts.duplicates}" if counts.duplicates else ""
-    )
+    duplicates = f"; duplicates {counts.duplicates}" if counts.duplicates else ""
+    print_counts(counts, "All events", counts.events, duplicates)

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from surehook.clock import Clock, Millis
-from surehook.ids import EventId
-from surehook.model import Rescued
+from surehook.model import IgnoredEvent, Rescued
 from surehook.queue import Queue
 from surehook.storage import Reader, Storage
 
@@ -17,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 #: Rows of one kind that one sweep takes on at the most; the next sweep goes on.
 BATCH = 1_000
+
+#: How late a settlement may become visible, or how far behind the clock of who wrote it may be, in milliseconds.
+LATE = 60_000
 
 
 class Swept(msgspec.Struct, frozen=True):
@@ -40,7 +42,7 @@ class Sweep:
         poison_after: int,
         interval: int,
         take_back: int,
-        handled: Callable[[str, str, str], bool],
+        handled: Callable[[str, str, str], bool] | None,
         keep_rejections: int,
     ) -> None:
         self._storage = storage
@@ -50,7 +52,9 @@ class Sweep:
         self._poison_after = poison_after
         self._interval = interval
         self._take_back = take_back
+        #: Whether there is a handler here; None where no handlers run.
         self._handled = handled
+        self._looked_until: Millis | None = None
         self._keep_rejections = keep_rejections
 
     async def run_once(self) -> Swept:
@@ -80,16 +84,27 @@ class Sweep:
         return len(lost)
 
     async def _take_back_ignored(self) -> int:
-        """Events that another version of the application ignored and this one has a handler for."""
-        since = Millis(self._clock.now() - self._take_back)
-        after: EventId | None = None
+        """Events that another version of the application ignored and this one has a handler for.
+
+        The handlers of a process do not change, so what it has looked at once it need not look at again.
+        """
+        if self._handled is None:
+            return 0
+        now = self._clock.now()
+        since = now - self._take_back if self._looked_until is None else self._looked_until - LATE
+        taken_back = await self._take_back_since(Millis(since), self._handled)
+        self._looked_until = now
+        if taken_back:
+            logger.info("took back %d ignored events", taken_back, extra={"event": "sweep.taken_back"})
+        return taken_back
+
+    async def _take_back_since(self, since: Millis, handled: Callable[[str, str, str], bool]) -> int:
+        after: IgnoredEvent | None = None
         taken_back = 0
         while ignored := await self._reader.ignored_since(since, after, BATCH):
-            after = ignored[-1][0]
-            wanted = [id for id, provider, topic, type in ignored if self._handled(provider, topic, type)]
+            after = ignored[-1]
+            wanted = [each.id for each in ignored if handled(each.provider, each.topic, each.type)]
             if wanted:
                 taken_back += await self._storage.take_back(wanted, self._clock.now())
                 self._queue.announce(wanted)
-        if taken_back:
-            logger.info("took back %d ignored events", taken_back, extra={"event": "sweep.taken_back"})
         return taken_back

@@ -24,6 +24,7 @@ from surehook.model import (
     Counts,
     EventRow,
     FailureRow,
+    IgnoredEvent,
     MessageClaim,
     MessageRow,
     MessageSettlement,
@@ -92,7 +93,7 @@ SetupFunction = Callable[[UnitOfWork], Awaitable[None]]
 class Storage(Protocol):
     """The write verbs."""
 
-    async def accept(self, arrivals: Sequence[Arrival], now: Millis) -> list[list[Accepted]]:
+    async def accept(self, batch: Sequence[Arrival]) -> list[list[Accepted]]:
         """Store payloads and events; for each arrival, in order, what became of each of its events.
 
         An event whose (provider, external id) is known, also from the same call, is a duplicate: it is counted on the
@@ -216,13 +217,13 @@ class Reader(Protocol):
         ...
 
     async def counts(self) -> Counts:
-        """How many rows stand in each state."""
+        """How many rows stand in each state; the cost does not grow with the history."""
         ...
 
     async def ignored_since(
-        self, since: Millis, after: EventId | None, limit: int
-    ) -> list[tuple[EventId, str, str, str]]:
-        """Events IGNORED since then as (id, provider, topic, type), in order of id, after ``after``."""
+        self, since: Millis, after: IgnoredEvent | None, limit: int
+    ) -> list[IgnoredEvent]:
+        """Events IGNORED after that moment, in the order in which they were; a page begins after the last one of another."""
         ...
 
     async def due(self, before: Millis, limit: int) -> list[EventId]:
@@ -253,6 +254,10 @@ class Database(Protocol):
 
     async def check(self) -> None:
         """Prove that writing works: raises Unavailable with the reason when it does not."""
+        ...
+
+    async def maintain(self, now: Millis) -> None:
+        """Make what the coming days need. Any number of processes may call it, at any time."""
         ...
 
     async def close(self) -> None:

@@ -8,6 +8,19 @@ from importlib.resources import files
 
 import msgspec
 
+#: Tables that handlers may read, and never write.
+OWN_TABLES = frozenset(
+    {
+        "inbox_events",
+        "inbox_payloads",
+        "outbox_messages",
+        "failures",
+        "rejections",
+        "audit_log",
+        "schema_migrations",
+    }
+)
+
 
 class Dialect(msgspec.Struct, frozen=True):
     """One database's tokens."""
@@ -25,8 +38,29 @@ SQLITE = Dialect(
     {
         "uuid": "blob",
         "blob": "blob",
+        "for_update": "",  # nor to wait for
         "skip_locked": "",  # one writer at a time: there is nobody to skip
+        # rows are appended under rising numbers, so the distance of the ends is about their count
+        "about_events": "(SELECT max(rowid) FROM inbox_events) - (SELECT min(rowid) FROM inbox_events) + 1",
+        "about_messages": "(SELECT max(rowid) FROM outbox_messages) - (SELECT min(rowid) FROM outbox_messages) + 1",
+        "was_due": "NULL",  # its RETURNING sees only the table that is written, and dead rows are no trouble there
         "now_ms": "CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
+    },
+)
+
+
+POSTGRESQL = Dialect(
+    "postgresql",
+    {
+        "uuid": "uuid",
+        "blob": "bytea",
+        "for_update": "FOR UPDATE",
+        "skip_locked": "FOR UPDATE SKIP LOCKED",
+        # as the last vacuum or analyze has seen it
+        "about_events": "CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass('inbox_events')",
+        "about_messages": "CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass('outbox_messages')",
+        "was_due": "due.due_at",
+        "now_ms": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
     },
 )
 

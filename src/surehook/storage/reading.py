@@ -9,27 +9,29 @@ import msgspec
 from surehook.clock import Millis
 from surehook.ids import EventId, MessageId, PayloadId
 from surehook.model import (
+    COUNTED,
     AuditEntry,
     Counts,
     EventRow,
     Failure,
     FailureRow,
     Headers,
+    IgnoredEvent,
     MessageRow,
     Payload,
     Rejection,
     RowFilter,
 )
 from surehook.states import EventState, MessageState, Reason
-from surehook.storage.sql import Statements
+from surehook.storage.named import Statements, rows
 
 _headers = msgspec.json.Decoder(Headers)
 
 
 async def event(db: Statements, id: EventId) -> EventRow | None:
     """Reader.event."""
-    rows = await db.rows("get_event", {"id": id})
-    return _event_row(rows[0]) if rows else None
+    found = await rows(db, "get_event", {"id": id})
+    return _event_row(found[0]) if found else None
 
 
 async def events(db: Statements, wanted: RowFilter) -> list[EventRow]:
@@ -39,84 +41,116 @@ async def events(db: Statements, wanted: RowFilter) -> list[EventRow]:
         "provider": wanted.provider,
         "external_id": wanted.external_id,
     }
-    return [_event_row(row) for row in await db.rows("find_events", parameters)]
+    return [_event_row(row) for row in await rows(db, "find_events", parameters)]
 
 
 async def payload(db: Statements, id: PayloadId) -> Payload | None:
     """Reader.payload."""
-    rows = await db.rows("get_payload", {"id": id})
-    if not rows:
+    found = await rows(db, "get_payload", {"id": id})
+    if not found:
         return None
-    found, provider, topic, body, headers, content_type, sha256, received_at, secret = rows[0]
+    key, provider, topic, body, headers, content_type, sha256, received_at, secret = found[0]
     return Payload(
-        found, provider, topic, body, _headers.decode(headers), content_type, sha256, received_at, secret
+        key, provider, topic, body, _headers.decode(headers), content_type, sha256, received_at, secret
     )
 
 
 async def message(db: Statements, id: MessageId) -> MessageRow | None:
     """Reader.message."""
-    rows = await db.rows("get_message", {"id": id})
-    return _message_row(rows[0]) if rows else None
+    found = await rows(db, "get_message", {"id": id})
+    return _message_row(found[0]) if found else None
 
 
 async def message_body(db: Statements, id: MessageId) -> bytes | None:
     """Reader.message_body."""
-    rows = await db.rows("get_message_body", {"id": id})
-    return rows[0][0] if rows else None
+    found = await rows(db, "get_message_body", {"id": id})
+    return found[0][0] if found else None
 
 
 async def messages(db: Statements, wanted: RowFilter) -> list[MessageRow]:
     """Reader.messages."""
     parameters = {**_common(wanted), "destination": wanted.destination, "event_id": wanted.event_id}
-    return [_message_row(row) for row in await db.rows("find_messages", parameters)]
+    return [_message_row(row) for row in await rows(db, "find_messages", parameters)]
 
 
 async def failures(db: Statements, id: EventId | MessageId) -> list[FailureRow]:
     """Reader.failures."""
-    rows = await db.rows("find_failures", {"row_id": id})
-    return [FailureRow(attempt, Failure(*rest)) for attempt, *rest in rows]
+    found = await rows(db, "find_failures", {"row_id": id})
+    return [FailureRow(attempt, Failure(*rest)) for attempt, *rest in found]
 
 
 async def rejections(db: Statements, limit: int) -> list[Rejection]:
     """Reader.rejections."""
-    return [_rejection(row) for row in await db.rows("find_rejections", {"limit": limit})]
+    return [_rejection(row) for row in await rows(db, "find_rejections", {"limit": limit})]
 
 
 async def audit(db: Statements, limit: int, subject: str | None) -> list[AuditEntry]:
     """Reader.audit."""
     statement = "find_audit" if subject is None else "find_audit_of"
-    return [AuditEntry(*row) for row in await db.rows(statement, {"limit": limit, "subject": subject})]
+    return [AuditEntry(*row) for row in await rows(db, statement, {"limit": limit, "subject": subject})]
 
 
 async def counts(db: Statements) -> Counts:
     """Reader.counts."""
-    events = await db.rows("count_events", {})
-    messages = await db.rows("count_messages", {})
-    rejections = await db.rows("count_rejections", {})
+    events = await _tally(db, "event", EventState.RECEIVED, EventState.PROCESSED)
+    messages = await _tally(db, "message", MessageState.PENDING, MessageState.SENT)
+    rejections = await rows(db, "count_rejections", {})
     return Counts(
-        events={state: count for state, count, _ in events},
-        messages=dict(messages),
-        duplicates=sum(duplicates for _, _, duplicates in events),
+        events=events.states,
+        messages=messages.states,
+        duplicates=events.duplicates,
         rejections=dict(rejections),
+        at_least=events.at_least | messages.at_least,
+        about=events.about | messages.about,
     )
 
 
+class _Tally(msgspec.Struct, frozen=True):
+    """The counts of one table."""
+
+    states: dict[str, int]
+    duplicates: int | None = None
+    at_least: frozenset[str] = frozenset()
+    about: frozenset[str] = frozenset()
+
+
+async def _tally(db: Statements, kind: str, waiting: str, done: str) -> _Tally:
+    """One by one while they are few; else what has an index, up to a bound, and the rest by the database's statistics."""
+    bound = {"bound": COUNTED + 1}
+    some = await rows(db, f"count_{kind}s", bound)
+    if sum(row[1] for row in some) <= COUNTED:
+        duplicates = sum(row[2] for row in some) if kind == "event" else None
+        return _Tally({row[0]: row[1] for row in some}, duplicates)
+    named = dict(await rows(db, f"count_named_{kind}s", bound))
+    total, due = named.pop("ALL") or 0, named.pop("WAITING")
+    fresh = due if due > COUNTED else max(0, due - named["RETRYING"])
+    states = {waiting: fresh, **named}
+    at_least = frozenset(state for state, count in states.items() if count > COUNTED)
+    capped = {state: min(count, COUNTED) for state, count in states.items() if count}
+    rest = {done: max(0, total - sum(capped.values()))}
+    return _Tally(capped | rest, None, at_least, frozenset(rest))
+
+
 async def ignored_since(
-    db: Statements, since: Millis, after: EventId | None, limit: int
-) -> list[tuple[EventId, str, str, str]]:
+    db: Statements, since: Millis, after: IgnoredEvent | None, limit: int
+) -> list[IgnoredEvent]:
     """Reader.ignored_since."""
-    rows = await db.rows("find_ignored", {"since": since, "after": after or b"\0" * 16, "limit": limit})
-    return [(id, provider, topic, type) for id, provider, topic, type in rows]
+    wanted = {
+        "since": after.finished_at if after else since,
+        "after": after.id if after else b"\xff" * 16,
+        "limit": limit,
+    }
+    return [IgnoredEvent(*row) for row in await rows(db, "find_ignored", wanted)]
 
 
 async def due(db: Statements, before: Millis, limit: int) -> list[EventId]:
     """Reader.due."""
-    return [id for (id,) in await db.rows("find_due", {"before": before, "limit": limit})]
+    return [id for (id,) in await rows(db, "find_due", {"before": before, "limit": limit})]
 
 
 async def database_time(db: Statements) -> Millis:
     """Reader.database_time."""
-    [(now,)] = await db.rows("database_time", {})
+    [(now,)] = await rows(db, "database_time", {})
     return Millis(now)
 
 

@@ -44,8 +44,7 @@ async def _fill(database: SqliteDatabase) -> Names:
         [
             arrival("one", b'{"id": "one", "amount": 7}', now=now),
             arrival("two", b"\xff\x00", provider="github", type="push", now=now),
-        ],
-        now,
+        ]
     )
     first, second = sorted(
         await storage.claim(2, now, Millis(now + 60_000)), key=lambda claim: claim.external_id
@@ -73,8 +72,8 @@ async def _fill(database: SqliteDatabase) -> Names:
             ),
         ]
     )
-    [[third]] = await storage.accept([arrival("three", b"{}", type=HOSTILE, now=Millis(now + 5))], now)
-    await storage.accept([arrival("one", b'{"id": "one", "amount": 7}', now=now)], now)
+    [[third]] = await storage.accept([arrival("three", b"{}", type=HOSTILE, now=Millis(now + 5))])
+    await storage.accept([arrival("one", b'{"id": "one", "amount": 7}', now=now)])
     await storage.reject([_rejection(now)], keep=10)
     events = [typeid(EVENT_PREFIX, id) for id in (first.id, second.id, third.id)]
     return Names(*events, *(typeid(MESSAGE_PREFIX, each.id) for each in messages))
@@ -265,7 +264,7 @@ def test_many_ids_are_replayed_in_batches(surehook: CommandLine, with_database: 
     async def fill(database: SqliteDatabase) -> list[str]:
         now = Millis(await database.reader.database_time())
         given = [arrival(f"n{n}", f"{n}".encode(), dead=Reason.UNPARSABLE, now=now) for n in range(250)]
-        return [typeid(EVENT_PREFIX, one.id) for [one] in await database.storage.accept(given, now)]
+        return [typeid(EVENT_PREFIX, one.id) for [one] in await database.storage.accept(given)]
 
     ids = with_database(fill)
     result = surehook("events", "replay", *ids, *WHY, "--json")

@@ -61,7 +61,7 @@ def test_the_ids_of_a_list_are_whole_on_a_terminal(folder: Path, with_database: 
     async def fill(database: SqliteDatabase) -> list[str]:
         now = Millis(await database.reader.database_time())
         given = [arrival(f"{n}" * 200, f"{n}".encode(), type="t" * 256, now=now) for n in range(2)]
-        return [typeid(EVENT_PREFIX, one.id) for [one] in await database.storage.accept(given, now)]
+        return [typeid(EVENT_PREFIX, one.id) for [one] in await database.storage.accept(given)]
 
     ids = with_database(fill)
     lines = on_terminal(folder, width, "events", "list")
@@ -103,7 +103,7 @@ def test_what_is_folded_is_not_cut(
 def test_a_long_type_does_not_make_a_wide_table(surehook: CommandLine, with_database: Fill) -> None:
     async def fill(database: SqliteDatabase) -> None:
         now = Millis(await database.reader.database_time())
-        await database.storage.accept([arrival("one", b"1", type="t" * 256, now=now)], now)
+        await database.storage.accept([arrival("one", b"1", type="t" * 256, now=now)])
 
     with_database(fill)
     text = surehook("events", "list").stdout

@@ -59,7 +59,7 @@ async def publishing(
 async def publish(storage: Storage, clock: ManualClock, *destinations: str) -> list[MessageId]:
     """Messages of one event, as its handler's completion writes them."""
     now = clock.now()
-    await storage.accept([arrival(external_id=f"evt_{now}", now=now)], now)
+    await storage.accept([arrival(external_id=f"evt_{now}", now=now)])
     [claim] = await storage.claim(1, now, Millis(now + 60_000))
     messages = tuple(message(name, now) for name in destinations)
     assert await storage.settle([settlement(claim, EventState.PROCESSED, now, messages=messages)]) == [True]

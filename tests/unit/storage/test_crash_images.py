@@ -86,7 +86,7 @@ async def record(folder: Path, synchronous: str) -> list[Entry]:
         await database.run_setup([setup])
         log.append(("ready",))
         for number in range(12):
-            await database.storage.accept([arrival(f"e{number}", f"{number}".encode() * 900)], NOW)
+            await database.storage.accept([arrival(f"e{number}", f"{number}".encode() * 900)])
             log.append(("ack", f"e{number}"))
             if number % 2:
                 [claim, *_] = await database.storage.claim(1, NOW, Millis(NOW + 1000))

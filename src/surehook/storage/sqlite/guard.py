@@ -8,18 +8,7 @@ from contextlib import contextmanager
 import apsw
 
 from surehook.errors import TransactionError
-
-OWN_TABLES = frozenset(
-    {
-        "inbox_events",
-        "inbox_payloads",
-        "outbox_messages",
-        "failures",
-        "rejections",
-        "audit_log",
-        "schema_migrations",
-    }
-)
+from surehook.storage.dialect import OWN_TABLES
 
 _REFUSED = {
     apsw.SQLITE_TRANSACTION: "begins or ends a transaction; Surehook commits it together with the event",

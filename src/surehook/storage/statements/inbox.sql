@@ -14,11 +14,13 @@ ON CONFLICT (provider, external_id) DO NOTHING
 INSERT INTO inbox_payloads (id, provider, topic, body, headers, content_type, sha256, received_at, secret)
 VALUES (:id, :provider, :topic, :body, :headers, :content_type, :sha256, :received_at, :secret)
 
+-- name: find_known
+-- The event that a duplicate is one of.
+SELECT id, state, body_sha256 FROM inbox_events WHERE provider = :provider AND external_id = :external_id
+
 -- name: count_duplicate
--- The event is known: count the delivery and tell what is stored.
-UPDATE inbox_events SET duplicates = duplicates + 1
-WHERE provider = :provider AND external_id = :external_id
-RETURNING id, state, body_sha256
+-- A delivery of what is stored already.
+UPDATE inbox_events SET duplicates = duplicates + 1 WHERE id = :id
 
 -- name: find_suspect
 -- Did the same body come lately under another id of the same provider?
@@ -30,8 +32,8 @@ LIMIT 1
 -- moves: RECEIVED | RETRYING -> PROCESSING
 -- Take what is due, longest due first; the attempt is counted before it runs.
 WITH due AS MATERIALIZED (
-    SELECT id FROM inbox_events
-    WHERE state IN ('RECEIVED', 'RETRYING') AND due_at <= :now
+    SELECT id, due_at FROM inbox_events
+    WHERE state IN ('RECEIVED', 'RETRYING') AND due_at <= :now AND due_at >= :since
     ORDER BY due_at, id LIMIT :limit {skip_locked}
 )
 UPDATE inbox_events
@@ -43,7 +45,7 @@ RETURNING inbox_events.id, lease_token, attempts, lost_leases, provider, topic, 
     (SELECT content_type FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
     (SELECT headers FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
     (SELECT CASE WHEN length(body) <= :inline_body THEN body END FROM inbox_payloads
-     WHERE inbox_payloads.id = payload_id)
+     WHERE inbox_payloads.id = payload_id), {was_due}
 
 -- name: claim_event
 -- moves: RECEIVED | RETRYING -> PROCESSING
@@ -142,4 +144,4 @@ UPDATE inbox_events SET state = 'DISCARDED', updated_at = :now, finished_at = :n
 
 -- name: lock_event
 -- The state of an event that an operator is about to move.
-SELECT state FROM inbox_events WHERE id = :id
+SELECT state FROM inbox_events WHERE id = :id {for_update}

@@ -10,8 +10,9 @@ VALUES
 -- moves: PENDING | RETRYING -> SENDING
 -- Take what is due for one destination, longest due first; the try is counted before it is made.
 WITH due AS MATERIALIZED (
-    SELECT id FROM outbox_messages
+    SELECT id, due_at FROM outbox_messages
     WHERE destination = :destination AND state IN ('PENDING', 'RETRYING') AND due_at <= :now
+        AND due_at >= :since
     ORDER BY due_at, id LIMIT :limit {skip_locked}
 )
 UPDATE outbox_messages
@@ -19,7 +20,7 @@ SET state = 'SENDING', attempts = attempts + 1, lease_token = lease_token + 1, l
     due_at = NULL, updated_at = :now
 FROM due WHERE outbox_messages.id = due.id
 RETURNING outbox_messages.id, lease_token, attempts, lost_leases, destination, type, subject, order_key, body,
-    created_at, traceparent
+    created_at, traceparent, {was_due}
 
 -- name: extend_message
 -- Prolong the lease of a message that is being sent.
@@ -92,4 +93,4 @@ WHERE id = :id AND state = 'DEAD'
 
 -- name: lock_message
 -- The state of a message that an operator is about to move.
-SELECT state FROM outbox_messages WHERE id = :id
+SELECT state FROM outbox_messages WHERE id = :id {for_update}

@@ -65,21 +65,54 @@ SELECT seq, at, actor, action, reason, subject, detail, previous_hash, hash
 FROM audit_log WHERE subject = :subject ORDER BY seq DESC LIMIT :limit
 
 -- name: count_events
--- How many events stand in each state.
-SELECT state, count(*), sum(duplicates) FROM inbox_events GROUP BY state
+-- How many events stand in each state, of the first ones that come to hand.
+SELECT state, count(*), sum(duplicates)
+FROM (SELECT state, duplicates FROM inbox_events LIMIT :bound) AS capped GROUP BY state
+
+-- name: count_named_events
+-- How many events stand in each state that has an index, up to a bound each, and about how many there are in all.
+SELECT 'PROCESSING', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'PROCESSING' AND lease_until > 0 LIMIT :bound) AS capped
+UNION ALL
+SELECT 'RETRYING', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'RETRYING' LIMIT :bound) AS capped
+UNION ALL
+SELECT 'IGNORED', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'IGNORED' LIMIT :bound) AS capped
+UNION ALL
+SELECT 'DEAD', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'DEAD' LIMIT :bound) AS capped
+UNION ALL
+SELECT 'DISCARDED', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'DISCARDED' LIMIT :bound) AS capped
+UNION ALL
+SELECT 'WAITING', count(*) FROM
+    (SELECT 1 FROM inbox_events WHERE state IN ('RECEIVED', 'RETRYING') AND due_at > 0 LIMIT :bound) AS capped
+UNION ALL
+SELECT 'ALL', {about_events}
 
 -- name: count_messages
--- How many messages stand in each state.
-SELECT state, count(*) FROM outbox_messages GROUP BY state
+-- How many messages stand in each state, of the first ones that come to hand.
+SELECT state, count(*) FROM (SELECT state FROM outbox_messages LIMIT :bound) AS capped GROUP BY state
+
+-- name: count_named_messages
+-- How many messages stand in each state that has an index, up to a bound each, and about how many there are in all.
+SELECT 'SENDING', count(*) FROM (SELECT 1 FROM outbox_messages WHERE state = 'SENDING' AND lease_until > 0 LIMIT :bound) AS capped
+UNION ALL
+SELECT 'RETRYING', count(*) FROM (SELECT 1 FROM outbox_messages WHERE state = 'RETRYING' LIMIT :bound) AS capped
+UNION ALL
+SELECT 'DEAD', count(*) FROM (SELECT 1 FROM outbox_messages WHERE state = 'DEAD' LIMIT :bound) AS capped
+UNION ALL
+SELECT 'DISCARDED', count(*) FROM (SELECT 1 FROM outbox_messages WHERE state = 'DISCARDED' LIMIT :bound) AS capped
+UNION ALL
+SELECT 'WAITING', count(*) FROM
+    (SELECT 1 FROM outbox_messages WHERE state IN ('PENDING', 'RETRYING') LIMIT :bound) AS capped
+UNION ALL
+SELECT 'ALL', {about_messages}
 
 -- name: count_rejections
 -- How many refused requests of each kind are kept.
 SELECT reason, count(*) FROM rejections GROUP BY reason
 
 -- name: find_ignored
--- Events that were IGNORED lately, in order of id.
-SELECT id, provider, topic, type FROM inbox_events
-WHERE state = 'IGNORED' AND finished_at > :since AND id > :after ORDER BY id LIMIT :limit
+-- Events that were IGNORED lately, in the order in which they were.
+SELECT id, provider, topic, type, finished_at FROM inbox_events
+WHERE state = 'IGNORED' AND (finished_at, id) > (:since, :after) ORDER BY finished_at, id LIMIT :limit
 
 -- name: find_due
 -- Events that have been due since before a moment and that nobody has claimed.

@@ -1,0 +1,203 @@
+"""The verbs of workers and publishers, from the claim to the end of an attempt: once for every database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from surehook.clock import Millis
+from surehook.errors import LeaseLost
+from surehook.ids import EVENT_PREFIX, EventId, MessageId, typeid, uuid7
+from surehook.model import (
+    Claim,
+    Failure,
+    MessageClaim,
+    MessageSettlement,
+    Rescued,
+    Settlement,
+)
+from surehook.states import EventState, MessageState
+from surehook.storage.named import Call, Statements, rows
+
+#: Bodies up to this size come with the claim; larger ones are read when needed, so that a claim of many stays small.
+INLINE_BODY = 64 * 1024
+
+#: What an error may leave on a row or in a failure.
+_ERROR_LENGTH = 500
+_DETAIL_LENGTH = 16 * 1024
+
+_SETTLE_EVENT = {
+    EventState.PROCESSED: "process_event",
+    EventState.RETRYING: "retry_event",
+    EventState.DEAD: "bury_event",
+    EventState.IGNORED: "ignore_event",
+    EventState.RECEIVED: "release_event",
+}
+_SETTLE_MESSAGE = {
+    MessageState.SENT: "send_message",
+    MessageState.RETRYING: "retry_message",
+    MessageState.DEAD: "bury_message",
+    MessageState.PENDING: "release_message",
+}
+
+
+async def claim_due(
+    db: Statements, limit: int, now: Millis, lease_until: Millis, since: Millis
+) -> tuple[list[Claim], Millis | None]:
+    """Storage.claim by due order, of what is due since ``since``; and the earliest moment that one of them was due."""
+    wanted = {**_lease(now, lease_until), "limit": limit, "since": since}
+    taken = await rows(db, "claim_events", wanted)
+    return _claims(row[:-1] for row in taken), _head(taken)
+
+
+async def claim_named(
+    db: Statements, ids: Sequence[EventId], now: Millis, lease_until: Millis
+) -> list[Claim]:
+    """Storage.claim of those among ``ids`` that are due."""
+    lease = _lease(now, lease_until)
+    taken = await db.rows([("claim_event", {**lease, "id": id}) for id in sorted(set(ids))])
+    return _claims(row for found in taken for row in found)
+
+
+def _head(taken: Sequence[tuple[Any, ...]]) -> Millis | None:
+    """The earliest moment that one of them was due, where the database can tell."""
+    return min((row[-1] for row in taken if row[-1] is not None), default=None)
+
+
+def _lease(now: Millis, lease_until: Millis) -> dict[str, Any]:
+    return {"now": now, "lease_until": lease_until, "inline_body": INLINE_BODY}
+
+
+def _claims(taken: Iterable[tuple[Any, ...]]) -> list[Claim]:
+    """RETURNING has no order of its own; ids sort by arrival."""
+    return sorted((Claim(*row) for row in taken), key=lambda each: each.id)
+
+
+async def extend(db: Statements, claims: Sequence[Claim], lease_until: Millis) -> list[EventId]:
+    """Storage.extend."""
+    ordered = sorted(claims, key=lambda each: each.id)
+    extended = await db.run([("extend_event", _prolonged(each, lease_until)) for each in ordered])
+    return [each.id for each, done in zip(ordered, extended, strict=True) if not done]
+
+
+def _prolonged(claim: Claim | MessageClaim, lease_until: Millis) -> dict[str, Any]:
+    return {"id": claim.id, "token": claim.token, "lease_until": lease_until}
+
+
+async def settle(db: Statements, settlements: Sequence[Settlement]) -> list[bool]:
+    """Storage.settle."""
+    ended = await _end_all(db, _SETTLE_EVENT, settlements)
+    held = [each for each, done in zip(settlements, ended, strict=True) if done]
+    await db.run([call for each in held for call in _messages_of(each)])
+    await db.run([call for each in held for call in _failure_of("insert_event_failure", each)])
+    return ended
+
+
+async def complete(db: Statements, settlement: Settlement) -> None:
+    """The end of a unit of work: the same writes, but a lost lease is an error, so that everything is rolled back."""
+    if not all(await settle(db, [settlement])):
+        raise LeaseLost(f"{typeid(EVENT_PREFIX, settlement.id)} is no longer held by this worker")
+
+
+async def _end_all(
+    db: Statements,
+    statements: Mapping[Any, str],
+    settlements: Sequence[Settlement] | Sequence[MessageSettlement],
+) -> list[bool]:
+    """End attempts; in the order of ids, as every verb locks them, and answered in the order given."""
+    ordered = sorted(range(len(settlements)), key=lambda index: settlements[index].id)
+    ended = await db.run(
+        [(statements[settlements[index].state], _end_of(settlements[index])) for index in ordered]
+    )
+    done = dict(zip(ordered, ended, strict=True))
+    return [bool(done[index]) for index in range(len(settlements))]
+
+
+def _messages_of(settlement: Settlement) -> Iterator[Call]:
+    for message in settlement.messages:
+        row = msgspec.structs.asdict(message)
+        yield "insert_message", {**row, "event_id": settlement.id, "at": settlement.at}
+
+
+async def claim_messages(
+    db: Statements, destination: str, limit: int, now: Millis, lease_until: Millis, since: Millis
+) -> tuple[list[MessageClaim], Millis | None]:
+    """Storage.claim_messages, of what is due since ``since``; and the earliest moment that one of them was due."""
+    wanted = {
+        "destination": destination,
+        "limit": limit,
+        "now": now,
+        "lease_until": lease_until,
+        "since": since,
+    }
+    taken = await rows(db, "claim_messages", wanted)
+    claims = sorted((MessageClaim(*row[:-1]) for row in taken), key=lambda each: each.id)
+    return claims, _head(taken)
+
+
+async def extend_messages(
+    db: Statements, claims: Sequence[MessageClaim], lease_until: Millis
+) -> list[MessageId]:
+    """Storage.extend_messages."""
+    ordered = sorted(claims, key=lambda each: each.id)
+    extended = await db.run([("extend_message", _prolonged(each, lease_until)) for each in ordered])
+    return [each.id for each, done in zip(ordered, extended, strict=True) if not done]
+
+
+async def settle_messages(db: Statements, settlements: Sequence[MessageSettlement]) -> list[bool]:
+    """Storage.settle_messages."""
+    ended = await _end_all(db, _SETTLE_MESSAGE, settlements)
+    held = [each for each, done in zip(settlements, ended, strict=True) if done]
+    await db.run([call for each in held for call in _failure_of("insert_message_failure", each)])
+    return ended
+
+
+def _end_of(settlement: Settlement | MessageSettlement) -> dict[str, Any]:
+    failure = settlement.failure
+    return {
+        "id": settlement.id,
+        "token": settlement.token,
+        "at": settlement.at,
+        "due_at": settlement.due_at,
+        "reason": settlement.reason,
+        "uncount": int(settlement.uncount),
+        "last_error": _summary(failure) if failure else None,
+    }
+
+
+def _summary(failure: Failure) -> str:
+    """What an operator reads in a list; the message of an HTTP failure begins with its type already."""
+    message = failure.message
+    text = message if message.startswith(failure.error_type) else f"{failure.error_type}: {message}"
+    return text[:_ERROR_LENGTH]
+
+
+def _failure_of(statement: str, settlement: Settlement | MessageSettlement) -> Iterator[Call]:
+    failure = settlement.failure
+    if failure is None:
+        return
+    row = msgspec.structs.asdict(failure)
+    row |= {
+        "id": uuid7(failure.failed_at),
+        "row_id": settlement.id,
+        "message": failure.message[:_DETAIL_LENGTH],
+        # the end of a traceback says most
+        "detail": failure.detail[-_DETAIL_LENGTH:],
+    }
+    yield statement, row
+
+
+async def rescue(db: Statements, now: Millis, poison_after: int, limit: int) -> Rescued:
+    """Storage.rescue."""
+    wanted = {"now": now, "poison_after": poison_after, "limit": limit}
+    [events, messages] = await db.rows([("rescue_events", wanted), ("rescue_messages", wanted)])
+    poisoned = sum(state == EventState.DEAD for _, state in events + messages)
+    due = tuple(EventId(id) for id, state in events if state != EventState.DEAD)
+    return Rescued(len(events), len(messages), poisoned, due)
+
+
+async def take_back(db: Statements, ids: Sequence[EventId], now: Millis) -> int:
+    """Storage.take_back."""
+    return sum(await db.run([("take_back_event", {"id": id, "now": now}) for id in sorted(ids)]))

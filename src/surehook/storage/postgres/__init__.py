@@ -1,0 +1,244 @@
+"""The PostgreSQL adapter: pooled connections, a transaction for every verb, one for every handler that writes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from surehook.clock import Clock, Millis
+from surehook.errors import LeaseLost, Unavailable
+from surehook.ids import EventId, MessageId
+from surehook.model import Claim, MessageClaim, Settlement
+from surehook.storage import SetupFunction, attempts
+from surehook.storage.migrate import AppliedMigration
+from surehook.storage.postgres import pools
+from surehook.storage.postgres.connection import (
+    PostgresOptions,
+    Server,
+    brief,
+    connection_string,
+    durability_warnings,
+    inspect,
+    is_pooled,
+    require_able,
+)
+from surehook.storage.postgres.floors import Floor
+from surehook.storage.postgres.lending import Ending
+from surehook.storage.postgres.pools import Pool, Transactions
+from surehook.storage.postgres.schema import LOCK, Schema
+from surehook.storage.postgres.statements import Texts, load_texts
+from surehook.storage.postgres.unit import PostgresUnit, Surroundings
+from surehook.storage.verbs import ReadingVerbs, Verb, WritingVerbs
+
+__all__ = ["PostgresDatabase", "PostgresOptions", "PostgresReader", "PostgresStorage", "open_postgres"]
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+_TOUCH: Final = "UPDATE schema_migrations SET applied_at = applied_at WHERE version = 1"
+
+
+class PostgresStorage(WritingVerbs):
+    """The write verbs, each a transaction."""
+
+    def __init__(self, writing: Transactions, heartbeats: Transactions, surroundings: Surroundings) -> None:
+        self._writing = writing
+        self._heartbeats = heartbeats
+        self._shared = surroundings
+        self._events = Floor()
+        self._messages: dict[str, Floor] = {}
+
+    def begin(self, claim: Claim) -> PostgresUnit:
+        """Storage.begin."""
+        del claim
+        return PostgresUnit(self._shared)
+
+    async def claim(
+        self, limit: int, now: Millis, lease_until: Millis, only: Sequence[EventId] | None = None
+    ) -> list[Claim]:
+        """Storage.claim."""
+        if only is not None:
+            return await super().claim(limit, now, lease_until, only)
+        since = self._events.since(time.monotonic())
+        claims, head = await self._write(lambda db: attempts.claim_due(db, limit, now, lease_until, since))
+        self._events.found(head)
+        return claims
+
+    async def claim_messages(
+        self, destination: str, limit: int, now: Millis, lease_until: Millis
+    ) -> list[MessageClaim]:
+        """Storage.claim_messages."""
+        floor = self._messages.setdefault(destination, Floor())
+        since = floor.since(time.monotonic())
+        claims, head = await self._write(
+            lambda db: attempts.claim_messages(db, destination, limit, now, lease_until, since)
+        )
+        floor.found(head)
+        return claims
+
+    async def extend(self, claims: Sequence[Claim], lease_until: Millis) -> list[EventId]:
+        """Storage.extend, on a connection that nothing else keeps."""
+        return await self._heartbeats.run(lambda db: attempts.extend(db, claims, lease_until))
+
+    async def extend_messages(self, claims: Sequence[MessageClaim], lease_until: Millis) -> list[MessageId]:
+        """Storage.extend_messages, on a connection that nothing else keeps."""
+        return await self._heartbeats.run(lambda db: attempts.extend_messages(db, claims, lease_until))
+
+    async def _write(self, verb: Verb[Result]) -> Result:
+        return await self._writing.run(verb)
+
+
+class PostgresReader(ReadingVerbs):
+    """The reading verbs."""
+
+    def __init__(self, reading: Transactions) -> None:
+        self._reading = reading
+
+    async def _read(self, verb: Verb[Result]) -> Result:
+        return await self._reading.read(verb)
+
+
+class PostgresDatabase:
+    """An open PostgreSQL database."""
+
+    def __init__(self, url: str, options: PostgresOptions, server: Server, *, pooled: bool) -> None:
+        texts = load_texts()
+        self._server = server
+        #: A transaction pooler such as pgbouncer stands in between.
+        self.pooled = pooled
+        self._pools = {
+            name: _pool(url, options, name, size, pooled=pooled)
+            for name, size in {
+                "statements": pools.STATEMENTS,
+                "heartbeats": pools.HEARTBEATS,
+                "readers": pools.READERS,
+                "handlers": options.connections,
+            }.items()
+        }
+        self._writing = Transactions(self._pools["statements"], texts, options)
+        self._heartbeats = Transactions(self._pools["heartbeats"], texts, options)
+        self._reading = Transactions(self._pools["readers"], texts, options)
+        self._ending = Ending(self._pools["handlers"])
+        self._shared = self._surroundings(texts, options)
+        self.storage = PostgresStorage(self._writing, self._heartbeats, self._shared)
+        self.reader = PostgresReader(self._reading)
+        self._schema = Schema(self._pools["statements"], options.timeout / 1000)
+
+    async def start(self) -> None:
+        """Let the pools connect; they do it when a connection is wanted."""
+        for pool in self._pools.values():
+            await pool.open()
+
+    async def migrations(self) -> list[AppliedMigration]:
+        """Every migration and whether it is applied. Raises SchemaMismatch as ``migrate.compare`` does."""
+        return await self._schema.status()
+
+    async def migrate(self, clock: Clock) -> list[AppliedMigration]:
+        """Apply what is missing, in one transaction; returns what was applied. Of several migrators, one does it."""
+        return await self._schema.migrate(clock.now())
+
+    async def maintain(self, now: Millis) -> None:
+        """Database.maintain: the partitions of the coming days."""
+        await self._schema.make_partitions(now)
+
+    async def run_setup(self, functions: Sequence[SetupFunction]) -> None:
+        """Database.run_setup; of several processes, one after the other."""
+        if not functions:
+            return
+        unit = PostgresUnit(self._shared)
+        try:
+            await unit.lock(LOCK)
+            for function in functions:
+                await function(unit)
+            await unit.commit()
+        finally:
+            await unit.rollback()
+
+    async def check(self) -> None:
+        """Database.check: a row is written and committed, though nothing in it changes."""
+        await self._schema.touch(_TOUCH)
+
+    async def warnings(self) -> list[str]:
+        """What weakens a promise, or the speed, without breaking it."""
+        return [*durability_warnings(self._server), *await self._schema.old_transactions()]
+
+    async def close(self) -> None:
+        """Database.close."""
+        for transactions in (self._writing, self._heartbeats, self._reading):
+            await transactions.drain()
+        await self._ending.drain()
+        for pool in self._pools.values():
+            await pool.close()
+
+    def _surroundings(self, texts: Texts, options: PostgresOptions) -> Surroundings:
+        return Surroundings(
+            pool=self._pools["handlers"],
+            texts=texts,
+            ending=self._ending,
+            settings=f"SET LOCAL {_idle(options)}" if self.pooled else "",
+            patience=options.timeout / 1000,
+            loop=asyncio.get_running_loop(),
+            settle=self._settle_one,
+        )
+
+    async def _settle_one(self, settlement: Settlement) -> None:
+        [settled] = await self.storage.settle([settlement])
+        if not settled:
+            raise LeaseLost("the event is no longer held by this worker; nothing was written")
+
+
+async def open_postgres(url: str, options: PostgresOptions | None = None) -> PostgresDatabase:
+    """Open ``postgresql://...``; migrations are the caller's.
+
+    Raises ConfigurationError for a bad URL and for a server that cannot keep what Surehook promises (fsync=off, too old, not
+    UTF-8), Unavailable when it cannot be reached.
+    """
+    options = options or PostgresOptions()
+    target = connection_string(url, options)
+    try:
+        async with asyncio.timeout(2 * options.connect_timeout / 1000):
+            async with await AsyncConnection.connect(target, autocommit=True) as connection:
+                server = await inspect(connection)
+                pooled = is_pooled(connection, server)
+    except (psycopg.Error, TimeoutError, OSError) as error:
+        raise Unavailable(f"cannot connect to PostgreSQL: {brief(error)}") from error
+    require_able(server)
+    for warning in durability_warnings(server):
+        logger.warning("%s", warning, extra={"event": "database.weak"})
+    database = PostgresDatabase(target, options, server, pooled=pooled)
+    await database.start()
+    return database
+
+
+def _idle(options: PostgresOptions) -> str:
+    return f"idle_in_transaction_session_timeout = {options.idle_timeout}"
+
+
+def _pool(url: str, options: PostgresOptions, name: str, size: int, *, pooled: bool) -> Pool:
+    """Connections in autocommit, so that every BEGIN is written where it is meant."""
+
+    async def configure(connection: AsyncConnection[Any]) -> None:
+        # who vanishes or forgets must not keep his locks: the server looks whether we still live, and ends idle ones
+        await connection.execute(f"SET {_idle(options)}")
+        await connection.execute("SET client_connection_check_interval = '2s'")
+
+    prepared: dict[str, Any] = {"prepare_threshold": None} if pooled else {}
+    return AsyncConnectionPool(
+        url,
+        kwargs={"autocommit": True, **prepared},
+        min_size=0,
+        max_size=size,
+        open=False,
+        name=f"surehook-{name}",
+        configure=None if pooled else configure,
+        timeout=options.timeout / 1000,
+        max_idle=300,
+    )

@@ -1,0 +1,80 @@
+"""How Surehook's own values travel: ids as 16 bytes, every number and text for the server to type by its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor, pq
+from psycopg import adapters as defaults
+from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
+from psycopg.rows import TupleRow, tuple_row
+
+
+class _Bytes(Dumper):
+    """Bytes are an id where the place is a uuid and a body where it is a bytea: the server knows which."""
+
+    format = pq.Format.BINARY
+
+    def dump(self, obj: Any) -> Buffer | None:
+        value: bytes = obj
+        return value
+
+
+class _Number(Dumper):
+    """One type for every number, so that a statement is prepared once and not once for each size of its numbers."""
+
+    def dump(self, obj: Any) -> Buffer | None:
+        return b"%d" % obj
+
+
+class _Text(Dumper):
+    """PostgreSQL cannot hold NUL in a text, and a sender can write one; the body keeps what was really sent."""
+
+    def dump(self, obj: Any) -> Buffer | None:
+        text: str = obj
+        return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace")
+
+
+class _Id(Loader):
+    """A uuid as the 16 bytes that ids are in code."""
+
+    format = pq.Format.BINARY
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
+
+
+def _own_adapters() -> AdaptersMap:
+    own = AdaptersMap(defaults)
+    own.register_dumper(bytes, _Bytes)
+    own.register_dumper(int, _Number)
+    own.register_dumper(str, _Text)
+    own.register_loader("uuid", _Id)
+    return own
+
+
+_OWN = _own_adapters()
+
+
+class OwnCursor(AsyncRawCursor[TupleRow]):
+    """Surehook's own statements, on whatever connection: a handler's connection keeps psycopg's adapters for the handler."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+        self.format = pq.Format.BINARY
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _OWN
+
+
+class OwnBlockingCursor(RawCursor[TupleRow]):
+    """The same on a connection that blocks, such as Django's."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+        self.format = pq.Format.BINARY
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _OWN

@@ -1,0 +1,217 @@
+"""The schema on PostgreSQL: migrations under a lock that many processes race for, and the days' partitions made ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg import errors as pg
+
+from surehook.clock import Millis, isoformat
+from surehook.errors import Unavailable
+from surehook.storage import migrate as migrations
+from surehook.storage.dialect import POSTGRESQL
+from surehook.storage.migrate import AppliedMigration
+from surehook.storage.postgres.connection import brief, faults
+from surehook.storage.postgres.placeholders import bind
+from surehook.storage.postgres.pools import Pool, give_back, take
+from surehook.storage.postgres.statements import PostgresStatements
+
+logger = logging.getLogger(__name__)
+
+#: Held by who makes or changes tables, until the end of the transaction: migrations and the application's set-up.
+LOCK: Final = "schema"
+
+#: How long a change of a table may keep others waiting before it steps back, in milliseconds.
+LOCK_TIMEOUT: Final = 500
+
+#: How long a migration goes on trying, in seconds.
+PATIENCE: Final = 120.0
+
+#: Days for which partitions are made ahead; and one back, for a clock that runs behind.
+DAYS_AHEAD: Final = 7
+
+_DAY: Final = 86_400_000
+
+_LEDGER_COLUMNS: Final = """
+SELECT attname FROM pg_attribute
+WHERE attrelid = to_regclass('schema_migrations') AND attnum > 0 AND NOT attisdropped
+"""
+_PARTITIONS: Final = """
+SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = to_regclass('inbox_payloads')
+"""
+_OLD_TRANSACTIONS: Final = """
+SELECT pid, coalesce(application_name, ''), CAST(extract(epoch FROM clock_timestamp() - xact_start) AS bigint)
+FROM pg_stat_activity
+WHERE xact_start < clock_timestamp() - interval '5 minutes' AND backend_type = 'client backend'
+    AND (datname = current_database()) AND pid <> pg_backend_pid()
+ORDER BY xact_start LIMIT 3
+"""
+
+
+class Schema:
+    """Looks at the schema of one database and changes it."""
+
+    def __init__(self, pool: Pool, timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+
+    async def status(self) -> list[AppliedMigration]:
+        """Every migration and whether it is applied. Raises SchemaMismatch, Unavailable."""
+        connection = await take(self._pool, self._timeout)
+        try:
+            with faults("PostgreSQL cannot read the schema"):
+                return await _status(connection)
+        finally:
+            await give_back(self._pool, connection)
+
+    async def migrate(self, now: Millis) -> list[AppliedMigration]:
+        """Apply what is missing, all of it in one transaction; returns what was applied here.
+
+        Of several migrators one does it, and the others find it done. A table that is in use is waited for half a second
+        at a time, so that those who use it are not kept waiting behind us. Raises SchemaMismatch, Unavailable.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            missing = [each for each in await self.status() if each.applied_at is None]
+            if not missing:
+                await self.make_partitions(now)
+                return []
+            try:
+                applied = await self._apply(now)
+            except pg.LockNotAvailable as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise Unavailable(
+                        f"the schema could not be changed for {PATIENCE:.0f} s: a long transaction uses its tables, or "
+                        f"another migrator hangs ({brief(error)}). End it and try again; 'surehook doctor' names old ones"
+                    ) from error
+                await asyncio.sleep(random.uniform(0.5, 1.5))
+                continue
+            await self.make_partitions(now)
+            return applied
+
+    async def make_partitions(self, now: Millis) -> list[str]:
+        """Make the payloads' partitions of the coming days; returns the names of those made here.
+
+        A partition that cannot be made now is made by a later call: there is a week for it, and the default partition after
+        that.
+        """
+        connection = await take(self._pool, self._timeout)
+        try:
+            with faults("PostgreSQL cannot read the schema"):
+                cursor = await connection.execute(_PARTITIONS)
+                known = {name for (name,) in await cursor.fetchall()}
+            first = now // _DAY - 1
+            missing = [day for day in range(first, first + DAYS_AHEAD + 2) if _partition(day) not in known]
+            return [_partition(day) for day in missing if await _make_partition(connection, day)]
+        finally:
+            await give_back(self._pool, connection)
+
+    async def touch(self, statement: str) -> None:
+        """Prove that a commit succeeds."""
+        connection = await take(self._pool, self._timeout)
+        try:
+            with faults("PostgreSQL cannot write"):
+                await connection.execute(statement)
+        finally:
+            await give_back(self._pool, connection)
+
+    async def old_transactions(self) -> list[str]:
+        """What keeps dead rows from being removed."""
+        connection = await take(self._pool, self._timeout)
+        try:
+            with faults("PostgreSQL cannot tell who is connected"):
+                cursor = await connection.execute(_OLD_TRANSACTIONS)
+                rows = await cursor.fetchall()
+        finally:
+            await give_back(self._pool, connection)
+        return [
+            f"a transaction of {name or 'somebody'} (process {pid}) has been open for {seconds // 60} minutes: nothing that "
+            f"was deleted or updated since can be removed. End it: SELECT pg_terminate_backend({pid})"
+            for pid, name, seconds in rows
+        ]
+
+    async def _apply(self, now: Millis) -> list[AppliedMigration]:
+        """In one transaction; empty when somebody else has done it meanwhile."""
+        connection = await take(self._pool, self._timeout)
+        try:
+            with faults("PostgreSQL cannot migrate", psycopg.InternalError):
+                async with connection.transaction():
+                    await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
+                    await PostgresStatements(connection, {}).lock([LOCK])
+                    still = [each for each in await _status(connection) if each.applied_at is None]
+                    await _run_scripts(connection, still)
+                    return [await _record(connection, each, now) for each in still]
+        finally:
+            await give_back(self._pool, connection)
+
+
+async def _status(connection: psycopg.AsyncConnection[Any]) -> list[AppliedMigration]:
+    cursor = await connection.execute(_LEDGER_COLUMNS)
+    columns = {name for (name,) in await cursor.fetchall()}
+    rows: list[tuple[Any, ...]] = []
+    if columns:
+        text = migrations.READ_LEDGER if "needs" in columns else migrations.READ_FIRST_LEDGER
+        rows = await (await connection.execute(text)).fetchall()
+    known = migrations.load_migrations(POSTGRESQL.name)
+    return migrations.compare(known, [AppliedMigration(*row) for row in rows])
+
+
+async def _run_scripts(connection: psycopg.AsyncConnection[Any], missing: Sequence[AppliedMigration]) -> None:
+    texts = {each.version: each.sql for each in migrations.load_migrations(POSTGRESQL.name)}
+    await connection.execute(migrations.LEDGER)
+    for each in missing:
+        for statement in migrations.split_script(POSTGRESQL.render(texts[each.version])):
+            await connection.execute(statement.encode())
+
+
+async def _record(
+    connection: psycopg.AsyncConnection[Any], migration: AppliedMigration, now: Millis
+) -> AppliedMigration:
+    applied = msgspec.structs.replace(migration, applied_at=now)
+    record = bind(migrations.RECORD, False)
+    async with psycopg.AsyncRawCursor(connection) as cursor:
+        await cursor.execute(record.sql, record.values(msgspec.structs.asdict(applied)))
+    return applied
+
+
+def _partition(day: int) -> str:
+    return f"inbox_payloads_{isoformat(day * _DAY)[:10].replace('-', '')}"
+
+
+def _bound(day: int) -> str:
+    """The smallest UUIDv7 of a day: its first 48 bits are milliseconds (RFC 9562, section 5.7)."""
+    return str(UUID(int=(day * _DAY) << 80))
+
+
+async def _make_partition(connection: psycopg.AsyncConnection[Any], day: int) -> bool:
+    """Made beside the table and attached afterwards, which keeps nobody from writing; rows of the day that wait in the
+    default partition move with it."""
+    name, begin, end = _partition(day), _bound(day), _bound(day + 1)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
+            if not await PostgresStatements(connection, {}).try_lock(LOCK):
+                return False
+            for statement in (
+                f"CREATE TABLE {name} (LIKE inbox_payloads INCLUDING ALL)",
+                f"WITH moved AS (DELETE FROM inbox_payloads_default WHERE id >= '{begin}' AND id < '{end}' RETURNING *) "
+                f"INSERT INTO {name} SELECT * FROM moved",
+                f"ALTER TABLE inbox_payloads ATTACH PARTITION {name} FOR VALUES FROM ('{begin}') TO ('{end}')",
+            ):
+                await connection.execute(statement.encode())
+    except (pg.DuplicateTable, pg.DuplicateObject):
+        return False  # another process was faster
+    except (pg.LockNotAvailable, pg.CheckViolation, pg.DeadlockDetected) as error:
+        logger.warning(
+            "the partition %s is made later: %s", name, brief(error), extra={"event": "database.partition"}
+        )
+        return False
+    return True

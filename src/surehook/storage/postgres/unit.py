@@ -1,0 +1,270 @@
+"""The transaction of one attempt on PostgreSQL: a connection of its own, from the first statement to the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from enum import Enum
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor, AsyncTransaction, Connection
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
+
+from surehook.errors import CommitUnknown, TransactionError, TurnLost, Unavailable
+from surehook.model import Settlement
+from surehook.storage import Parameters, attempts
+from surehook.storage.named import drive
+from surehook.storage.postgres.connection import TRY_AGAIN, brief, faults, sever
+from surehook.storage.postgres.guard import refuse
+from surehook.storage.postgres.lending import BorrowedConnection, Ending
+from surehook.storage.postgres.placeholders import bind
+from surehook.storage.postgres.pools import Pool, take
+from surehook.storage.postgres.statements import BlockingStatements, PostgresStatements, Texts
+
+_WRITTEN: Final = re.compile(r"(?:INSERT|UPDATE|DELETE|MERGE)\b")
+
+
+class _State(Enum):
+    NEW = "was not opened yet"
+    OPEN = "is open"
+    ENDED = "has ended: a handler must not use it after it has returned"
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What every unit of one database shares."""
+
+    pool: Pool
+    texts: Texts
+    ending: Ending
+    #: Sent with every BEGIN: what a connection behind a pooler cannot keep.
+    settings: str
+    #: How long to wait for a connection, and for the server to commit, in seconds.
+    patience: float
+    loop: asyncio.AbstractEventLoop
+    #: Writes a completion without a transaction. Raises LeaseLost.
+    settle: Callable[[Settlement], Coroutine[Any, Any, None]]
+
+
+class PostgresUnit:
+    """A UnitOfWork. Everything but the ``_blocking`` methods is called on the loop."""
+
+    def __init__(self, shared: Surroundings) -> None:
+        self._shared = shared
+        self._state = _State.NEW
+        self._opening = asyncio.Lock()
+        self._connection: AsyncConnection[Any] | None = None
+        self._transaction: AsyncTransaction | None = None
+        #: The same connection as the thread of a ``def`` handler sees it, once it has asked.
+        self._borrowed: BorrowedConnection | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether a statement was run, or waits for a connection."""
+        return self._state is _State.OPEN or self._opening.locked()
+
+    def on_expired(self, callback: Callable[[], object]) -> None:
+        """Never called: a transaction keeps nobody else waiting here, and the handler's timeout ends it."""
+
+    async def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """UnitOfWork.execute."""
+        cursor = await self._run(sql, parameters)
+        return cursor.rowcount if _WRITTEN.match(cursor.statusmessage or "") else 0
+
+    async def fetch(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """UnitOfWork.fetch."""
+        cursor = await self._run(sql, parameters)
+        return [] if cursor.description is None else await cursor.fetchall()
+
+    def execute_blocking(self, sql: str, parameters: Parameters = ()) -> int:
+        """UnitOfWork.execute_blocking."""
+        return asyncio.run_coroutine_threadsafe(self.execute(sql, parameters), self._shared.loop).result()
+
+    def fetch_blocking(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
+        """UnitOfWork.fetch_blocking."""
+        return asyncio.run_coroutine_threadsafe(self.fetch(sql, parameters), self._shared.loop).result()
+
+    async def connection(self) -> AsyncConnection[Any]:
+        """The open connection, for a handler's own tools; psycopg refuses commit() and rollback() on it.
+
+        Raises TransactionError when the attempt has ended, Unavailable when there is no connection.
+        """
+        async with self._opening:
+            if self._state is not _State.OPEN:
+                connection = await self._begin()
+                with faults("PostgreSQL cannot begin a transaction"):
+                    async with connection.pipeline():
+                        await self._send_begin(connection)
+        return self._require_open()
+
+    def connection_blocking(self) -> Connection[Any]:
+        """The same for a ``def`` handler, in its thread."""
+        connection = asyncio.run_coroutine_threadsafe(self.connection(), self._shared.loop).result()
+        if self._borrowed is None:
+            self._borrowed = BorrowedConnection.of(connection)
+        return self._borrowed
+
+    def complete_on(self, connection: Connection[Any], settlement: Settlement) -> None:
+        """Write the completion in a transaction that is open on somebody else's connection (Django's), in its thread.
+
+        It becomes durable with that transaction. Raises LeaseLost, TransactionError when the attempt has ended or has a
+        transaction of its own.
+        """
+        if self._state is not _State.NEW:
+            raise TransactionError(
+                f"the event cannot be completed on another connection: its own transaction {self._state.value}"
+            )
+        drive(attempts.complete(BlockingStatements(connection, self._shared.texts), settlement))
+        self._state = _State.ENDED
+
+    async def complete(self, settlement: Settlement) -> None:
+        """UnitOfWork.complete."""
+        if self._state is _State.NEW:
+            self._state = _State.ENDED
+            await self._shared.settle(settlement)
+            return
+        await self._end(settlement)
+
+    async def commit(self) -> None:
+        """Keep what was written; a no-op when nothing was opened."""
+        if self._state is _State.NEW:
+            self._state = _State.ENDED
+            return
+        await self._end(None)
+
+    async def rollback(self) -> None:
+        """UnitOfWork.rollback."""
+        self._state = _State.ENDED
+        connection, self._connection = self._connection, None
+        if connection is not None and self._transaction is not None:
+            await self._shared.ending.end(connection, self._transaction, self._borrowed)
+
+    async def lock(self, name: str) -> None:
+        """Hold a name until the end, so that others who ask for it wait."""
+        await PostgresStatements(await self.connection(), self._shared.texts).lock([name])
+
+    async def _run(self, sql: str, parameters: Parameters) -> AsyncRawCursor[DictRow]:
+        refuse(sql)
+        bound = bind(sql, bool(parameters) and not isinstance(parameters, Mapping))
+        values = bound.values(parameters)
+        try:
+            with faults("PostgreSQL cannot run the statement"):
+                async with self._opening:
+                    if self._state is not _State.OPEN:
+                        return await self._first(bound.sql, values)
+                return await self._next(bound.sql, values)
+        except TRY_AGAIN as error:
+            raise TurnLost(
+                f"PostgreSQL undid the transaction because of another one: {brief(error)}"
+            ) from error
+
+    async def _first(self, sql: str, values: Any) -> AsyncRawCursor[DictRow]:
+        """BEGIN and the statement in one round trip. When it fails, the transaction is as it was: empty."""
+        connection = await self._begin()
+        cursor = AsyncRawCursor(connection, row_factory=dict_row)
+        try:
+            async with connection.pipeline():
+                await self._send_begin(connection)
+                await cursor.execute(sql, values)
+        except psycopg.Error:
+            await _recover(connection, "ROLLBACK", "BEGIN")
+            raise
+        return cursor
+
+    async def _next(self, sql: str, values: Any) -> AsyncRawCursor[DictRow]:
+        """A statement that fails undoes nothing but itself, as on SQLite; PostgreSQL needs a savepoint for that."""
+        connection = self._require_open()
+        cursor = AsyncRawCursor(connection, row_factory=dict_row)
+        try:
+            async with connection.pipeline():
+                await connection.execute("SAVEPOINT surehook")
+                await cursor.execute(sql, values)
+                await connection.execute("RELEASE surehook")
+        except psycopg.Error:
+            await _recover(connection, "ROLLBACK TO surehook", "RELEASE surehook")
+            raise
+        return cursor
+
+    async def _begin(self) -> AsyncConnection[Any]:
+        if self._ended():
+            raise TransactionError(f"the transaction {self._state.value}")
+        connection = await take(self._shared.pool, self._shared.patience)
+        self._connection = connection
+        self._transaction = AsyncTransaction(connection)
+        if self._ended():  # while it waited for the connection
+            await self.rollback()
+            raise TransactionError(f"the transaction {self._state.value}")
+        self._state = _State.OPEN
+        return connection
+
+    def _ended(self) -> bool:
+        return self._state is _State.ENDED
+
+    async def _send_begin(self, connection: AsyncConnection[Any]) -> None:
+        if self._transaction is not None:
+            await self._transaction.__aenter__()
+        if self._shared.settings:
+            await connection.execute(self._shared.settings)
+
+    def _require_open(self) -> AsyncConnection[Any]:
+        if self._state is not _State.OPEN or self._connection is None:
+            raise TransactionError(f"the transaction {self._state.value}")
+        return self._connection
+
+    async def _end(self, settlement: Settlement | None) -> None:
+        connection = self._require_open()
+        guard = self._shared.loop.call_later(self._shared.patience, sever, connection)
+        committing = False
+        try:
+            self._require_sound(connection)
+            with faults("PostgreSQL cannot write the completion"):
+                if settlement is not None:
+                    await attempts.complete(PostgresStatements(connection, self._shared.texts), settlement)
+                committing = True
+                await self._commit()
+        except TRY_AGAIN as error:
+            raise TurnLost(
+                f"PostgreSQL undid the transaction because of another one: {brief(error)}"
+            ) from error
+        except Unavailable as error:
+            if committing and connection.closed:
+                raise CommitUnknown(f"PostgreSQL did not confirm the commit: {error}") from error
+            raise
+        finally:
+            guard.cancel()
+            await self.rollback()
+
+    async def _commit(self) -> None:
+        if self._transaction is not None:
+            await self._transaction.__aexit__(None, None, None)
+
+    def _require_sound(self, connection: AsyncConnection[Any]) -> None:
+        """What the handler has done with its own tools must have left the transaction as it was: open."""
+        busy = connection.lock.locked() or (self._borrowed is not None and self._borrowed.lock.locked())
+        status = connection.pgconn.transaction_status
+        if busy or status == TransactionStatus.ACTIVE:
+            raise TransactionError(
+                "a statement of this handler still runs: await it before the handler returns"
+            )
+        if status == TransactionStatus.INERROR:
+            raise TransactionError(
+                "a statement failed on tx.connection() or tx.session() and its error was caught: PostgreSQL undoes the "
+                "whole transaction then. Put what may fail into 'async with connection.transaction()' (a savepoint)"
+            )
+        if status == TransactionStatus.IDLE:
+            raise TransactionError(
+                "the handler has ended its transaction (COMMIT or ROLLBACK on tx.connection()): what it committed stays, "
+                "and the event runs again. Leave the end to Surehook"
+            )
+
+
+async def _recover(connection: AsyncConnection[Any], *commands: str) -> None:
+    """Go on after a failed statement, unless the connection itself is gone."""
+    if connection.closed:
+        return
+    async with connection.pipeline():
+        for command in commands:
+            await connection.execute(command)
