@@ -1,4 +1,8 @@
-"""Renews ``core.txt`` and ``dev.txt`` from pyproject.toml: exact versions with hashes, and no address of any registry."""
+"""Renews the requirements from pyproject.toml: exact versions with hashes, and no address of any registry.
+
+``core.txt`` is what Surehook needs, ``dev.txt`` that and what its tests need, ``scaled.txt`` that and the extras for
+PostgreSQL and Redis, ``build.txt`` what makes the wheel. The last two hold the very versions that the tests run with.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +10,34 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 
-def compile_file(name: str, wanted: list[str]) -> None:
-    """Resolve ``wanted`` into ``name``."""
+def compile_file(name: str, wanted: Sequence[str], tested: str = "") -> None:
+    """Resolve ``wanted`` into ``name``; with ``tested``, into the versions of that file."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "wanted.in")
-        source.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+        constraints = [f"-c {HERE / tested}"] if tested else []
+        source.write_text("\n".join([*constraints, *wanted]) + "\n", encoding="utf-8")
         options = ["--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-header", "--no-annotate"]
         silent = ["--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--quiet"]
-        command = [sys.executable, "-m", "piptools", "compile", *options, *silent, "-o", HERE / name, source]
+        files = ["-o", str(HERE / name), str(source)]
+        command = [sys.executable, "-m", "piptools", "compile", *options, *silent, *files]
         subprocess.run(command, check=True)  # noqa: S603 - pip-tools of this very environment, with arguments of our own
 
 
 def main() -> None:
-    """Both files."""
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    core = project["project"]["dependencies"]
+    """All files."""
+    document = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    project, extras = document["project"], document["project"]["optional-dependencies"]
+    core = project["dependencies"]
     compile_file("core.txt", core)
-    compile_file("dev.txt", core + project["dependency-groups"]["dev"])
+    compile_file("dev.txt", core + document["dependency-groups"]["dev"])
+    compile_file("scaled.txt", core + extras["postgres"] + extras["redis"], tested="dev.txt")
+    compile_file("build.txt", document["build-system"]["requires"], tested="dev.txt")
 
 
 if __name__ == "__main__":

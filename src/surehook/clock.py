@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import UTC, datetime
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
+
+# the one that also counts while the machine is suspended
+if sys.platform == "linux":
+    _STEADY: Final = time.CLOCK_BOOTTIME
+else:
+    _STEADY: Final = time.CLOCK_MONOTONIC
 
 #: Milliseconds since 1970-01-01T00:00:00Z.
 Millis = NewType("Millis", int)
@@ -26,6 +33,16 @@ class SystemClock:
 
     def now(self) -> Millis:
         return Millis(time.time_ns() // 1_000_000 + self.offset)
+
+
+class SteadyClock:
+    """This machine's time at the start and what has passed since; setting the machine's clock changes nothing of it."""
+
+    def __init__(self) -> None:
+        self._start = time.time_ns() - time.clock_gettime_ns(_STEADY)
+
+    def now(self) -> Millis:
+        return Millis((self._start + time.clock_gettime_ns(_STEADY)) // 1_000_000)
 
 
 class ManualClock:

@@ -50,7 +50,7 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 def test_requirements_are_pinned_and_hashed() -> None:
-    for name in ("core.txt", "dev.txt"):
+    for name in ("core.txt", "dev.txt", "scaled.txt"):
         text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
         blocks = [block for block in re.split(r"\n(?=\S)", text) if block and not block.startswith("#")]
         assert len(blocks) > 10

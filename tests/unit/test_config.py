@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from surehook.config import Loaded, Settings, database_path, examine, load, show, units
-from surehook.config.hiding import looks_secret
+from surehook.config.hiding import looks_secret, without_password
 from surehook.errors import ConfigurationError
 
 
@@ -181,6 +181,16 @@ REFERENCE = (
     'expected where the secret is found: "env:NAME" or "file:PATH", never the secret itself; '
     "found {} that is neither (not shown)."
 )
+DATABASE = (
+    'expected "sqlite:///PATH": three slashes and a relative path, four and an absolute one; '
+    '"postgresql://USER@HOST:PORT/NAME"; or a reference to such a URL, "env:NAME" or "file:PATH". '
+    'Example: database = "sqlite:///surehook.db"'
+)
+POSTGRES_EXAMPLE = 'Example: "postgresql://surehook@db.example.com:5432/surehook"'
+QUEUE = (
+    'expected "database", "redis://HOST:PORT/0", "rediss://..." with TLS, "unix:///PATH", or a reference to such a URL, '
+    '"env:NAME" or "file:PATH". Example: queue = "redis://localhost:6379/0"'
+)
 LEDGER = '[destinations.ledger]\nurl = "https://l/"\n'
 
 WRONG = {
@@ -332,29 +342,42 @@ WRONG = {
         "[[forward]]\nto = []",
         'forward[0].to (surehook.toml): names no destination. Example: to = ["ledger"]',
     ),
-    "postgres": (
-        "database = 'postgresql://u:verysecret@h/d'",
-        'database (surehook.toml): postgresql:// is not available in this version; use "sqlite:///PATH".',
-    ),
     "memory": (
         "database = 'sqlite:///:memory:'",
         "database (surehook.toml): a database in memory would lose every event at the end of the process; name a file.",
     ),
-    "database": (
-        "database = 'surehook.db'",
-        'database (surehook.toml): expected "sqlite:///PATH": three slashes and a relative path, four and an absolute one. '
-        'Example: database = "sqlite:///surehook.db"',
+    "database": ("database = 'surehook.db'", f"database (surehook.toml): {DATABASE}"),
+    "database-scheme": (
+        "database = 'postgresql+psycopg://u:verysecret@h/d'",
+        f"database (surehook.toml): postgresql+psycopg:// is not known. Did you mean 'postgresql'? {DATABASE}",
+    ),
+    "database-reference": (
+        "database = 'env:not a name'",
+        'database (surehook.toml): a reference is written "env:NAME" or "file:PATH".',
     ),
     "database-options": (
         "database = 'sqlite:///a.db?mode=ro'",
         "database (surehook.toml): ?mode=ro is not understood: the only option is ?synchronous=FULL (the default), EXTRA, "
         "NORMAL or OFF.",
     ),
-    "redis": (
-        "queue = 'redis://:verysecret@h'",
-        'queue (surehook.toml): redis:// is not available in this version; use "database".',
+    "queue": ("queue = 'verysecret'", f"queue (surehook.toml): {QUEUE}"),
+    "queue-scheme": (
+        "queue = 'amqp://u:verysecret@h'",
+        f"queue (surehook.toml): amqp:// is not known. Known: redis, rediss, unix. {QUEUE}",
     ),
-    "queue": ("queue = 'verysecret'", 'queue (surehook.toml): expected "database".'),
+    "listen-url": (
+        "[postgres]\nlisten_url = 'h:5432'",
+        f"postgres.listen_url (surehook.toml): expected a URL of PostgreSQL. {POSTGRES_EXAMPLE}",
+    ),
+    "connections": (
+        "[postgres]\nconections = 5",
+        "postgres.conections (surehook.toml): unknown setting. Did you mean 'connections'?",
+    ),
+    "prefix": (
+        "[redis]\nprefix = 'a b'",
+        'redis.prefix (surehook.toml): a prefix holds at most 64 of A-Z, a-z, 0-9, "-", "_", ".", ":", "{" and "}". '
+        'Example: prefix = "surehook"',
+    ),
     "console-open": (
         "[console]\nhost = '0.0.0.0'",
         "console.token: required, since console.host ('0.0.0.0') can be reached from other machines. "
@@ -533,6 +556,48 @@ def test_the_console_needs_a_token_unless_only_this_machine_reaches_it(
 )
 def test_the_path_of_a_database(url: str, path: str) -> None:
     assert database_path(url) == Path(path)
+
+
+def test_stores_may_be_references_and_their_passwords_are_not_shown(tmp_path: Path) -> None:
+    text = (
+        "database = 'env:DATABASE_URL'\nqueue = 'redis://:verysecret@h/1'\n"
+        "[postgres]\nlisten_url = 'postgres://u:verysecret@h/d?sslpassword=verysecret&sslmode=require'"
+    )
+    environ = {"SUREHOOK_URL": "postgresql://u:verysecret@h/d", "SUREHOOK_DATABASE": "env:SUREHOOK_URL"}
+    shown = {shown.place: shown.value for shown in show(from_toml(tmp_path, text, environ))}
+    assert shown["database"] == "env:SUREHOOK_URL"
+    assert shown["queue"] == "redis://:***@h/1"
+    assert shown["postgres.listen_url"] == "postgres://u:***@h/d?sslpassword=***&sslmode=require"
+    assert (shown["postgres.timeout"], shown["redis.timeout"]) == ("5s", "2s")
+    pasted = {
+        shown.place: shown.value for shown in show(from_toml(tmp_path, "database = 'env:verysecret_url'"))
+    }
+    assert pasted["database"] == "env:(not shown)"
+
+
+def test_postgres_settings_beside_sqlite_are_no_problem(tmp_path: Path) -> None:
+    assert not problems(tmp_path, "[postgres]\nconnections = 5\n[redis]\ntimeout = '1s'")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("postgresql://h/d", "postgresql://h/d"),
+        ("postgresql://u:verysecret@h:1,i:2/d", "postgresql://u:***@h:1,i:2/d"),
+        ("postgresql://u:very/secret@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:very@secret@h/d", "postgresql://u:***@h/d"),
+        ("postgresql:///d?password=very@secret", "postgresql://***@secret"),
+        ("postgresql:///d?host=/run&password=verysecret", "postgresql:///d?host=/run&password=***"),
+        ("redis://verysecret@h", "redis://***@h"),
+        ("rediss://u:verysecret@h?ssl_password=verysecret", "rediss://u:***@h?ssl_password=***"),
+        ("unix:///run/redis.sock?db=1&PASSWORD=verysecret", "unix:///run/redis.sock?db=1&PASSWORD=***"),
+        ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("database", "database"),
+    ],
+)
+def test_passwords_of_urls_are_hidden(url: str, shown: str) -> None:
+    assert without_password(url) == shown
 
 
 def test_both_ports_may_be_left_to_the_system(tmp_path: Path) -> None:

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
 
 import click
-from msgspec.structs import replace
 
 from surehook import wiring
 from surehook.cli.options import USAGE, global_options, json_option, options_of
 from surehook.cli.output import print_json
 from surehook.cli.tables import print_table
-from surehook.clock import SystemClock
 from surehook.config import (
-    DestinationSettings,
     Examination,
     Loaded,
-    ProviderSettings,
-    Settings,
     examine,
 )
 from surehook.config import show as every_setting
 from surehook.errors import SurehookError
 from surehook.handlers import Registry
-from surehook.ingest.packs import build_provider
-from surehook.publish.egress import check_url
-from surehook.publish.signing import Signer
-from surehook.secrets import resolve
 from surehook.telemetry import printable
+from surehook.wiring.checks import part_checks, problems_of, store_checks
 
 
 @click.group()
@@ -83,8 +73,8 @@ def _verdict(loaded: Loaded, count: int) -> str:
 def _build(examination: Examination) -> tuple[list[str], list[str]]:
     """What only shows when the parts are built, of those that could be read: problems and warnings."""
     settings = examination.loaded.settings
-    parts = [(place, checks) for place, checks in _checks(settings) if examination.clean(place)]
-    problems = [problem for _, checks in parts for problem in map(_problem, checks) if problem]
+    parts = [*part_checks(settings), *store_checks(settings)]
+    problems = problems_of(check for place, checks in parts if examination.clean(place) for check in checks)
     registry = Registry()
     try:
         registry = wiring.load_app(settings)
@@ -92,48 +82,7 @@ def _build(examination: Examination) -> tuple[list[str], list[str]]:
         problems.append(str(error))
     # a provider with a problem may be missing in the settings
     doubted = registry if examination.clean("providers") else Registry()
-    # where a part is wrong as a whole, the checks of its details say the same
-    return list(dict.fromkeys(problems)), list(wiring.warnings_of(settings, doubted))
-
-
-def _problem(check_one: Callable[[], object]) -> str | None:
-    try:
-        check_one()
-    except SurehookError as error:
-        return str(error)
-    return None
-
-
-def _checks(settings: Settings) -> Iterator[tuple[str, list[Callable[[], object]]]]:
-    """The place of each part with checks of its details, so that all of them are told, and of the whole."""
-    for name, provider in settings.providers.items():
-        yield f"providers.{name}", list(_provider_checks(name, provider, settings.server.max_body))
-    for name, destination in settings.destinations.items():
-        yield f"destinations.{name}", list(_destination_checks(name, destination))
-    token = settings.console.token
-    if token is not None:
-        yield "console.token", [partial(wiring.resolve_at, "console.token", token)]
-
-
-def _provider_checks(name: str, provider: ProviderSettings, max_body: int) -> Iterator[Callable[[], object]]:
-    for reference in provider.secrets if provider.enabled else ():
-        alone = replace(provider, secrets=(reference,))
-        yield partial(wiring.resolve_at, f"providers.{name}", reference)
-        yield partial(build_provider, name, alone, resolve, max_body)
-    yield partial(build_provider, name, provider, resolve, max_body)
-
-
-def _destination_checks(name: str, destination: DestinationSettings) -> Iterator[Callable[[], object]]:
-    yield partial(check_url, name, destination.url, destination.allow_private)
-    for reference in destination.secrets:
-        yield partial(_check_signing, name, reference)
-    for header, value in destination.headers.items():
-        yield partial(wiring.build_headers, name, {header: value})
-    yield partial(wiring.build_route, name, destination, SystemClock())
-
-
-def _check_signing(name: str, reference: str) -> None:
-    Signer(name, [wiring.resolve_at(f"destinations.{name}.secrets", reference)])
+    return problems, list(wiring.warnings_of(settings, doubted))
 
 
 def _text(value: object) -> str:

@@ -61,7 +61,7 @@ def global_options(*, hidden: bool = True) -> Callable[[Command], Command]:
                 expose_value=False,
                 hidden=hidden,
                 callback=_keep,
-                help="sqlite:///PATH",
+                help="sqlite:///PATH, postgresql://USER@HOST/NAME, or env:VARIABLE for one of them.",
             ),
             click.option(
                 "--config",

@@ -82,6 +82,9 @@ ENVIRONMENT: Final = """\
 # SUREHOOK_DATABASE=sqlite:////var/lib/surehook/surehook.db
 # SUREHOOK_LOG_LEVEL=INFO
 #
+# A database with a password: let surehook.toml say database = "env:DATABASE_URL" (pip install 'surehook[postgres]').
+# DATABASE_URL=postgresql://surehook:...@db.example.com:5432/surehook
+#
 # Secrets in production: name a variable of your own in surehook.toml, secrets = ["env:STRIPE_SECRET"].
 # STRIPE_SECRET=whsec_...
 """

@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from surehook.cli.configuration import config
+from surehook.cli.doctor import doctor
 from surehook.cli.events import events
 from surehook.cli.init import init
 from surehook.cli.messages import messages
@@ -36,6 +37,7 @@ COMMANDS: Final[Sequence[click.Command]] = (
     providers,
     config,
     migrate,
+    doctor,
 )
 
 

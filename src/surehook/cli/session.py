@@ -11,11 +11,11 @@ import msgspec
 
 from surehook.cli.options import NOT_FOUND, PARTIAL, Options
 from surehook.cli.output import print_json, with_progress
-from surehook.config import Settings, database_path
+from surehook.config import Settings
 from surehook.errors import Unavailable
 from surehook.ids import typeid
 from surehook.model import Action, ActionResult
-from surehook.wiring import OpenedDatabase, open_database
+from surehook.wiring import OpenedDatabase, database_file, open_database
 
 Result = TypeVar("Result")
 
@@ -36,9 +36,9 @@ def with_database(options: Options, work: Callable[[OpenedDatabase], Awaitable[R
 
 
 def require_database(settings: Settings) -> None:
-    """Raise Unavailable when there is no database: opening would make an empty one, maybe in the wrong folder."""
-    path = database_path(settings.database)
-    if not path.exists():
+    """Raise Unavailable when there is no SQLite file: opening would make an empty one, maybe in the wrong folder."""
+    path = database_file(settings)
+    if path is not None and not path.exists():
         raise Unavailable(
             f"there is no database {path.absolute()}. `surehook run` and `surehook migrate up` make it; "
             "--config or --database name another."

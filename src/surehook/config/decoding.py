@@ -14,12 +14,12 @@ from msgspec import inspect
 from surehook.config import units
 from surehook.config.hiding import looks_secret
 from surehook.config.sources import Given, Source, Tree
+from surehook.config.stores import is_reference
 from surehook.errors import did_you_mean
 
 #: Stands for a value that had a problem; the default takes its place.
 BAD: Final = msgspec.UNSET
 
-_REFERENCE: Final = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 _BOOLEANS: Final = {
     "true": True,
     "1": True,
@@ -272,7 +272,7 @@ def _size(given: Given) -> int:
 
 def _reference(given: Given) -> str:
     value = given.value
-    if isinstance(value, str) and _REFERENCE.fullmatch(value):
+    if isinstance(value, str) and is_reference(value):
         return value
     # What stands here may be the secret itself, so it is not shown.
     raise Unfit(

@@ -5,46 +5,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 from surehook.config.decoding import Problems
 from surehook.config.hiding import looks_secret
 from surehook.config.settings import Settings
 from surehook.config.sources import Source
+from surehook.config.stores import check_database, check_postgres, check_queue, check_setting
 from surehook.config.units import duration_text
 from surehook.errors import ConfigurationError, did_you_mean
 from surehook.matching import is_pattern
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_OPTIONS: Final = re.compile("synchronous=(full|extra|normal|off)", re.IGNORECASE)
-_LATER: Final = "is not available in this version"
-
-
-def database_path(url: str) -> Path:
-    """The file of ``sqlite:///PATH``; a relative path is relative to the working directory.
-
-    Raises ConfigurationError when it is anything else.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme.startswith("postgres"):
-        raise ConfigurationError(f'{scheme}:// {_LATER}; use "sqlite:///PATH".')
-    if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2:
-        raise ConfigurationError(
-            'expected "sqlite:///PATH": three slashes and a relative path, four and an absolute one. '
-            'Example: database = "sqlite:///surehook.db"'
-        )
-    if rest.startswith("/:memory:"):
-        raise ConfigurationError(
-            "a database in memory would lose every event at the end of the process; name a file."
-        )
-    path, mark, options = rest.partition("?")
-    if mark and not _OPTIONS.fullmatch(options):
-        raise ConfigurationError(
-            f"?{options} is not understood: the only option is ?synchronous=FULL (the default), "
-            "EXTRA, NORMAL or OFF."
-        )
-    return Path(path[1:])
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:{}-]{1,64}")
 
 
 def check(settings: Settings, sources: Mapping[str, Source], problems: Problems) -> None:
@@ -69,14 +42,22 @@ def is_loopback(host: str) -> bool:
 
 
 def _stores(settings: Settings) -> Iterator[tuple[str, str]]:
-    try:
-        database_path(settings.database)
-    except ConfigurationError as error:
-        yield "database", str(error)
-    if settings.queue != "database":
-        scheme = settings.queue.partition("://")[0]
-        known = scheme in {"redis", "rediss"}
-        yield "queue", f'{scheme}:// {_LATER}; use "database".' if known else 'expected "database".'
+    urls = (
+        ("database", settings.database, check_database),
+        ("queue", settings.queue, check_queue),
+        ("postgres.listen_url", settings.postgres.listen_url, check_postgres),
+    )
+    for place, value, check_url in urls:
+        try:
+            if value is not None:
+                check_setting(value, check_url)
+        except ConfigurationError as error:
+            yield place, str(error)
+    if not _PREFIX.fullmatch(settings.redis.prefix):
+        yield (
+            "redis.prefix",
+            'a prefix holds at most 64 of A-Z, a-z, 0-9, "-", "_", ".", ":", "{" and "}". Example: prefix = "surehook"',
+        )
 
 
 def _ports(settings: Settings) -> Iterator[tuple[str, str]]:

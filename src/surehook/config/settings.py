@@ -20,6 +20,8 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 #: Where a secret is found, never the secret: ``env:NAME`` or ``file:PATH``.
 Reference = Annotated[str, msgspec.Meta(extra={"unit": "reference"})]
+#: A URL of PostgreSQL, or the reference to one.
+PostgresUrl = Annotated[str, msgspec.Meta(extra={"example": "env:DATABASE_URL"})]
 #: ``module:object``.
 ImportName = Annotated[
     str,
@@ -154,13 +156,38 @@ class RejectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     per_second: Count = 10
 
 
+class PostgresSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a process uses PostgreSQL; without a meaning on SQLite. Durations in milliseconds."""
+
+    #: Connections of a process for the transactions of handlers; Surehook's own statements take 7 more.
+    connections: Count = 20
+    #: How long one of Surehook's own statements may take; what takes longer is given up.
+    timeout: Duration = 5_000
+    connect_timeout: Duration = 3_000
+    #: For LISTEN, where a transaction pooler stands between Surehook and the database: leads past it.
+    listen_url: PostgresUrl | None = None
+
+
+class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a process uses Redis as its queue. Durations in milliseconds."""
+
+    #: The beginning of every key.
+    prefix: str = "surehook"
+    #: How long a command, or a connection, may take.
+    timeout: Duration = 2_000
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
     #: ``module:object`` of the application with the handlers.
     app: ImportName | None = None
+    #: ``sqlite:///PATH``, a URL of PostgreSQL, or the reference to one of them.
     database: str = "sqlite:///surehook.db"
+    #: ``database``, a URL of Redis, or the reference to one.
     queue: str = "database"
+    postgres: PostgresSettings = PostgresSettings()
+    redis: RedisSettings = RedisSettings()
     server: ServerSettings = ServerSettings()
     console: ConsoleSettings = ConsoleSettings()
     handlers: HandlerSettings = HandlerSettings()

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from surehook.config.hiding import looks_secret, without_query
+from surehook.config.hiding import looks_secret, shown_reference, without_password, without_query
 from surehook.config.loading import Loaded
 from surehook.config.settings import Settings
 from surehook.config.sources import Source
@@ -73,17 +73,15 @@ def _readable(kind: inspect.Type, value: Any) -> Any:
 
 
 def _text(value: str) -> str:
-    return "(not shown)" if looks_secret(value) else _PASSWORD.sub("***@", without_query(value))
-
-
-def _reference(value: str) -> str:
-    """A name in lower case may be a secret that was pasted after "env:"."""
-    return re.sub(r"env:(?![A-Z0-9_]+$).*", "env:(not shown)", value)
+    if looks_secret(value):
+        return "(not shown)"
+    without = without_password(value)
+    return without if without != value else shown_reference(_PASSWORD.sub("***@", without_query(value)))
 
 
 _UNITS: Final[Mapping[str, Callable[[Any], str]]] = {
     "duration": duration_text,
     "seconds": lambda value: duration_text(value * 1000),
     "size": size_text,
-    "reference": _reference,
+    "reference": shown_reference,
 }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
+import socket
+from collections.abc import Sequence
 from email.utils import formatdate
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from surehook.config import ServerSettings
-from surehook.errors import ConfigurationError
+from surehook.ingest.listening import BACKLOG, Address
 from surehook.ingest.problems import ASGIApp
 from surehook.ingest.protocol import GuardedProtocol
 
@@ -44,13 +45,14 @@ class Server:
             proxy_headers=False,
             server_header=False,
         )
-        self._host = host
+        self._address = Address(host, port, section)
+        #: The section of the settings that the port stands in.
+        self.section = section
         #: The port that is listened on; the real one, once started, where 0 was asked for.
         self.port = port
         self._settings = settings
-        self._section = section
         self._state = ServerState()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -58,20 +60,30 @@ class Server:
         """How many connections are open."""
         return len(self._state.connections)
 
-    async def start(self) -> None:
-        """Bind and listen. Raises ConfigurationError when the address cannot be had."""
+    async def start(self, sockets: Sequence[socket.socket] = ()) -> None:
+        """Listen, on these bound sockets (which are the server's own from now on) or on new ones.
+
+        Raises ConfigurationError when the address cannot be had.
+        """
         if not self._config.loaded:
             self._config.load()
         self._renew_date()
-        loop = asyncio.get_running_loop()
+        bound = list(sockets) or self._address.bind()
         try:
-            self._listener = await loop.create_server(
-                self._connect, self._host, self.port, backlog=self._config.backlog
-            )
+            for sock in bound:
+                await self._listen(sock)
         except OSError as error:
-            raise ConfigurationError(self._explain(error)) from error
-        self.port = int(self._listener.sockets[0].getsockname()[1])
+            self._stop_listening()
+            for sock in bound:
+                sock.close()
+            raise self._address.explain(error) from error
+        loop = asyncio.get_running_loop()
         self._sweeper = loop.create_task(self._sweep(), name=f"sweep of port {self.port}")
+
+    async def _listen(self, sock: socket.socket) -> None:
+        self.port = int(sock.getsockname()[1])
+        loop = asyncio.get_running_loop()
+        self._listeners.append(await loop.create_server(self._connect, sock=sock, backlog=BACKLOG))
 
     async def drain(self, timeout_ms: int) -> bool:
         """Stop listening, answer what has arrived or is arriving, close; whether that was done within the timeout.
@@ -109,8 +121,8 @@ class Server:
         return bool(self._state.connections or self._state.tasks)
 
     def _stop_listening(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
     def _guarded(self) -> list[GuardedProtocol]:
         return [each for each in self._state.connections if isinstance(each, GuardedProtocol)]
@@ -133,12 +145,3 @@ class Server:
 
     def _renew_date(self) -> None:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode("ascii"))]
-
-    def _explain(self, error: OSError) -> str:
-        address = f"{self._host}:{self.port}"
-        setting = f"[{self._section}] port (SUREHOOK_{self._section.upper()}__PORT)"
-        if error.errno == errno.EADDRINUSE:
-            return f"{address} is in use: stop what listens there, or set another {setting}"
-        if error.errno == errno.EACCES:
-            return f"{address} may not be opened by this user: set {setting} to 1024 or more"
-        return f"cannot listen on {address}: {error}. Check host and port in [{self._section}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -44,6 +44,7 @@ class Sweep:
         take_back: int,
         handled: Callable[[str, str, str], bool] | None,
         keep_rejections: int,
+        trusted: Callable[[], Awaitable[bool]],
     ) -> None:
         self._storage = storage
         self._reader = reader
@@ -56,10 +57,12 @@ class Sweep:
         self._handled = handled
         self._looked_until: Millis | None = None
         self._keep_rejections = keep_rejections
+        #: Whether the clock is, asked before every rescue: shortly after a jump, leases were set by another time.
+        self._trusted = trusted
 
     async def run_once(self) -> Swept:
         """One sweep."""
-        rescued = await self._rescue()
+        rescued = await self._rescue() if await self._trusted() else Rescued(0, 0, 0, ())
         taken_back = await self._take_back_ignored()
         announced = await self._announce_lost()
         await self._storage.reject([], keep=self._keep_rejections)
@@ -80,7 +83,7 @@ class Sweep:
     async def _announce_lost(self) -> int:
         """Events that have been due for a whole interval: their announcement was lost, or every worker is busy."""
         lost = await self._reader.due(Millis(self._clock.now() - self._interval), BATCH)
-        self._queue.announce(lost)
+        self._queue.announce(lost, again=True)
         return len(lost)
 
     async def _take_back_ignored(self) -> int:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from surehook.wiring.database import OpenedDatabase, migrate, migration_status, open_database
+from surehook.wiring.database import (
+    OpenedDatabase,
+    database_file,
+    migrate,
+    migration_status,
+    open_database,
+)
 from surehook.wiring.importing import load_app
 from surehook.wiring.node import ROLES, MountedNode, Node, Role
 from surehook.wiring.parts import (
@@ -25,6 +31,7 @@ __all__ = [
     "build_providers",
     "build_route",
     "build_routes",
+    "database_file",
     "load_app",
     "migrate",
     "migration_status",

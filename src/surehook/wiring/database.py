@@ -4,19 +4,64 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from surehook.clock import Clock, SystemClock
-from surehook.config import Settings, database_path
+from surehook.clock import Clock, SteadyClock, SystemClock
+from surehook.config import Settings, database_path, is_postgres
 from surehook.errors import ConfigurationError, Unavailable
-from surehook.storage import Reader, Storage
+from surehook.storage import Database, Reader, Storage
 from surehook.storage.migrate import AppliedMigration, require_current
 from surehook.storage.sqlite import SqliteDatabase, open_sqlite
+from surehook.wiring.extras import import_extra
+from surehook.wiring.timekeeping import DatabaseClock
+from surehook.wiring.urls import database_url
 
-#: How often the database's clock is read to find the reading with the least delay.
-_READINGS: Final = 4
+
+class MigratableDatabase(Database, Protocol):
+    """A database, whatever its schema."""
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a transaction pooler, such as pgbouncer, stands in between."""
+        ...
+
+    async def migrations(self) -> list[AppliedMigration]:
+        """Every migration and whether it is applied. Raises SchemaMismatch as ``migrate.compare`` does."""
+        ...
+
+    async def migrate(self, clock: Clock) -> list[AppliedMigration]:
+        """Apply what is missing; returns what was applied. Of several migrators, one does it."""
+        ...
+
+
+class Server(Protocol):
+    """What a database's server said of itself when it was asked."""
+
+    @property
+    def version(self) -> int:
+        """As a number: 150008 is 15.8."""
+        ...
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections it has for everybody."""
+        ...
+
+
+class ServerDatabase(MigratableDatabase, Protocol):
+    """A database with a server of its own."""
+
+    @property
+    def server(self) -> Server:
+        """What it said of itself when it was opened."""
+        ...
+
+    async def warnings(self) -> list[str]:
+        """What works, but costs safety or speed, and what to do about it."""
+        ...
 
 
 class OpenedDatabase(msgspec.Struct, frozen=True):
@@ -59,15 +104,40 @@ async def migrate(settings: Settings) -> list[str]:
         await database.close()
 
 
-async def open_unmigrated(settings: Settings) -> SqliteDatabase:
+async def open_unmigrated(settings: Settings) -> MigratableDatabase:
     """The database, whatever its schema. Raises ConfigurationError or Unavailable when it cannot be opened."""
-    path = database_path(settings.database)
+    if is_postgres(database_url(settings)):
+        return await open_server(settings)
+    return await _open_file(settings)
+
+
+async def open_server(settings: Settings) -> ServerDatabase:
+    """PostgreSQL, whatever its schema. Raises ConfigurationError or Unavailable when it cannot be opened."""
+    url = database_url(settings)
+    adapter = import_extra("surehook.storage.postgres", "database: postgresql://", "postgres")
+    wanted = settings.postgres
+    options = adapter.PostgresOptions(
+        connections=wanted.connections, timeout=wanted.timeout, connect_timeout=wanted.connect_timeout
+    )
+    database: ServerDatabase = await adapter.open_postgres(url, options)
+    return database
+
+
+def database_file(settings: Settings) -> Path | None:
+    """The file of a SQLite database, whether it exists or not; None for PostgreSQL. Raises ConfigurationError."""
+    url = database_url(settings)
+    return None if is_postgres(url) else database_path(url)
+
+
+async def _open_file(settings: Settings) -> SqliteDatabase:
+    url = database_url(settings)
+    path = database_path(url)
     if path.is_dir():
         raise ConfigurationError(
             f"database: {path} is a folder: name a file in it, e.g. sqlite:///{path / 'surehook.db'}"
         )
     try:
-        return await open_sqlite(settings.database, transaction_budget=settings.handlers.transaction_budget)
+        return await open_sqlite(url, transaction_budget=settings.handlers.transaction_budget)
     except OSError as error:
         raise Unavailable(
             f"cannot open the database {path}: {error.strerror or error}. Its folder must be on a local disk and "
@@ -76,15 +146,10 @@ async def open_unmigrated(settings: Settings) -> SqliteDatabase:
         ) from error
 
 
-async def clock_of(database: SqliteDatabase) -> Clock:
-    """This machine's clock, set by the database's: the best of a few readings, as NTP does it (RFC 5905, section 8)."""
-    clock = SystemClock()
-    readings = []
-    for _ in range(_READINGS):
-        before = clock.now()
-        there = await database.reader.database_time()
-        after = clock.now()
-        readings.append((after - before, there - (before + after) // 2))
-    delay, offset = min(readings)
-    # a distance within the delay of the reading is none that was measured
-    return SystemClock(offset if abs(offset) > delay else 0)
+async def clock_of(database: MigratableDatabase) -> DatabaseClock:
+    """The database's clock, measured once; ``DatabaseClock.measure`` keeps it right."""
+    # SQLite's clock is this machine's, and is followed at once when that is set; a server's goes on undisturbed
+    local = isinstance(database, SqliteDatabase)
+    clock = DatabaseClock(SystemClock() if local else SteadyClock())
+    await clock.measure(database.reader)
+    return clock

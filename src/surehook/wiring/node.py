@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+import socket
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 from surehook.clock import Clock, SystemClock
@@ -22,12 +24,13 @@ from surehook.ops.sweep import Sweep
 from surehook.outbox import Outbox
 from surehook.publish.lane import Timing
 from surehook.publish.publisher import Publisher
-from surehook.queue.database import DatabaseQueue
+from surehook.queue import Queue
 from surehook.service import Duty, Service
 from surehook.storage.migrate import require_current
-from surehook.storage.sqlite import SqliteDatabase
-from surehook.wiring.database import clock_of, open_unmigrated
+from surehook.wiring.database import MigratableDatabase, clock_of, database_file, open_unmigrated
 from surehook.wiring.parts import build_providers, build_routes, process_name
+from surehook.wiring.queues import build_queue
+from surehook.wiring.timekeeping import DatabaseClock
 from surehook.work.worker import Tools, Worker
 
 logger = logging.getLogger(__name__)
@@ -38,16 +41,28 @@ ROLES: Final[tuple[Role, ...]] = ("ingest", "worker", "publisher", "console")
 #: Threads that may hang in handlers before the process says that it is not ready.
 HANGING: Final = 100
 
+#: How often it is seen to what the coming days need, in milliseconds.
+MAINTENANCE_INTERVAL: Final = 3_600_000
+
 
 class Node:
     """The roles of one process, from start to stop."""
 
-    def __init__(self, settings: Settings, registry: Registry, roles: Collection[Role]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        roles: Collection[Role],
+        sockets: Mapping[str, Sequence[socket.socket]] = MappingProxyType({}),
+    ) -> None:
+        """``sockets``: bound ones for the ports of sections of the settings, from whoever started this process."""
         self._settings = settings
+        self._sockets = sockets
         self._registry = registry
         self._roles = frozenset(roles)
         self._providers = build_providers(settings)
-        self._database: SqliteDatabase | None = None
+        self._database: MigratableDatabase | None = None
+        self._queue: Queue | None = None
         self._worker: Worker | None = None
         self._publisher: Publisher | None = None
         self._rejections: RejectionLog | None = None
@@ -74,11 +89,12 @@ class Node:
             await database.migrate(SystemClock())
         require_current(await database.migrations())
         clock = await clock_of(database)
-        queue = DatabaseQueue()
+        queue = self._queue = build_queue(self._settings, pooled=database.pooled)
+        await queue.start()
         self._readiness = Readiness(self._checks(database))
-        duties = [Duty("sweep", self._sweep(database, queue, clock).run_once, self._settings.handlers.sweep)]
+        duties = self._duties(database, queue, clock)
         if "publisher" in self._roles:
-            self._start_publisher(database, clock)
+            self._start_publisher(database, queue, clock)
         if "worker" in self._roles:
             await database.run_setup(self._registry.setup_functions)
             worker = self._start_worker(database, queue, clock)
@@ -110,12 +126,26 @@ class Node:
         for part in (self.ingest, self._inbox):
             if part is not None:
                 await _all_of([part.drain()])
-        for closing in (self._rejections, self._database):
+        for closing in (self._rejections, self._queue, self._database):
             if closing is not None:
                 await _all_of([closing.close()])
         self._servers, self._worker, self._publisher, self._database = [], None, None, None
+        self._queue = None
 
-    def _sweep(self, database: SqliteDatabase, queue: DatabaseQueue, clock: Clock) -> Sweep:
+    def _duties(self, database: MigratableDatabase, queue: Queue, clock: DatabaseClock) -> list[Duty]:
+        async def maintain() -> None:
+            await database.maintain(clock.now())
+
+        return [
+            Duty("sweep", self._sweep(database, queue, clock).run_once, self._settings.handlers.sweep),
+            Duty("maintenance", maintain, MAINTENANCE_INTERVAL),
+        ]
+
+    def _sweep(self, database: MigratableDatabase, queue: Queue, clock: DatabaseClock) -> Sweep:
+        async def trusted() -> bool:
+            await clock.measure(database.reader)
+            return clock.settled
+
         handlers = self._settings.handlers
         return Sweep(
             database.storage,
@@ -125,11 +155,15 @@ class Node:
             poison_after=handlers.poison_after,
             interval=handlers.sweep,
             take_back=handlers.take_back,
-            handled=lambda *event: "worker" in self._roles and bool(self._registry.handlers_for(*event)),
+            handled=self._is_handled if "worker" in self._roles else None,
             keep_rejections=self._settings.rejections.keep,
+            trusted=trusted,
         )
 
-    def _start_publisher(self, database: SqliteDatabase, clock: Clock) -> None:
+    def _is_handled(self, provider: str, topic: str, type: str) -> bool:
+        return bool(self._registry.handlers_for(provider, topic, type))
+
+    def _start_publisher(self, database: MigratableDatabase, queue: Queue, clock: Clock) -> None:
         handlers = self._settings.handlers
         self._publisher = Publisher(
             database.storage,
@@ -138,9 +172,11 @@ class Node:
             worker=process_name(),
             timing=Timing(handlers.lease, handlers.heartbeat, handlers.poll),
         )
+        publisher = self._publisher
+        queue.on_messages(lambda names: publisher.wake(names or None))
         self._publisher.start()
 
-    def _start_worker(self, database: SqliteDatabase, queue: DatabaseQueue, clock: Clock) -> Worker:
+    def _start_worker(self, database: MigratableDatabase, queue: Queue, clock: Clock) -> Worker:
         tools = Tools(
             storage=database.storage,
             reader=database.reader,
@@ -151,17 +187,12 @@ class Node:
             clock=clock,
             settings=self._settings.handlers,
             name=process_name(),
-            published=self._published,
         )
         self._worker = Worker(tools)
         self._worker.start()
         return self._worker
 
-    def _published(self, destinations: frozenset[str]) -> None:
-        if self._publisher is not None:
-            self._publisher.wake(destinations)
-
-    def _start_ingest(self, database: SqliteDatabase, queue: DatabaseQueue, clock: Clock) -> None:
+    def _start_ingest(self, database: MigratableDatabase, queue: Queue, clock: Clock) -> None:
         server = self._settings.server
         self._inbox = Inbox(database.storage, queue, clock, waiting=server.max_waiting)
         self._rejections = RejectionLog(database.storage, self._settings.rejections)
@@ -182,7 +213,7 @@ class Node:
                 Server(health, console.host, console.port, settings.server, section="console")
             )
         for server in self._servers:
-            await server.start()
+            await server.start(self._sockets.get(server.section, ()))
 
     def _addresses(self) -> dict[str, str]:
         """Where the ports really are; a setting can say 0."""
@@ -193,7 +224,9 @@ class Node:
             for name, server in zip(names, self._servers, strict=False)
         }
 
-    def _checks(self, database: SqliteDatabase) -> Mapping[str, Check]:
+    def _checks(self, database: MigratableDatabase) -> Mapping[str, Check]:
+        file = database_file(self._settings)
+
         async def write_path() -> str | None:
             await database.check()
             return None
@@ -203,7 +236,9 @@ class Node:
             return None
 
         async def disk() -> str | None:
-            free = shutil.disk_usage(database.path.parent).free
+            if file is None:
+                return None  # a server watches its own
+            free = shutil.disk_usage(file.parent).free
             wanted = self._settings.server.min_free_disk
             return (
                 None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -54,8 +54,6 @@ class Tools(msgspec.Struct, frozen=True):
     settings: HandlerSettings
     #: Names this worker in failures.
     name: str
-    #: Called after messages were committed, with their destinations.
-    published: Callable[[frozenset[str]], None]
 
 
 @dataclass(eq=False)
@@ -91,6 +89,8 @@ class Worker:
         # by id and token: after a suspension this worker can hold an event while an older attempt still runs
         self._running: dict[tuple[EventId, int], Run] = {}
         self._freed = asyncio.Event()
+        #: When the database is asked next for what is due, by the loop's clock.
+        self._poll_at = 0.0
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
         self._news: asyncio.Task[Sequence[EventId] | None] | None = None
@@ -145,17 +145,25 @@ class Worker:
             await self._freed.wait()
             return
         limit = min(free, CLAIM_BATCH)
-        claimed = await self._claim(limit, None)
-        if claimed < limit and not self._stopping and (ids := await self._wait_for_news(limit)):
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._poll_at:
+            # the database knows what no queue announces: retries whose time has come, and announcements that were lost
+            claimed = await self._claim(limit, None)
+            self._poll_at = 0.0 if claimed == limit else loop.time() + self._settings.poll / 1000
+            return
+        ids = await self._wait_for_news(limit, self._poll_at - loop.time())
+        if ids is None:
+            self._poll_at = 0.0
+        elif not self._stopping:
             await self._claim(limit, ids)
 
-    async def _wait_for_news(self, limit: int) -> Sequence[EventId] | None:
-        self._news = asyncio.create_task(self._next(limit))
+    async def _wait_for_news(self, limit: int, wait: float) -> Sequence[EventId] | None:
+        self._news = asyncio.create_task(self._next(limit, wait))
         await asyncio.wait([self._news])
-        return None if self._news.cancelled() else self._news.result()
+        return () if self._news.cancelled() else self._news.result()
 
-    async def _next(self, limit: int) -> Sequence[EventId] | None:
-        return await self._tools.queue.next(limit, self._settings.poll / 1000)
+    async def _next(self, limit: int, wait: float) -> Sequence[EventId] | None:
+        return await self._tools.queue.next(limit, wait)
 
     async def _claim(self, limit: int, only: Sequence[EventId] | None) -> int:
         now = self._tools.clock.now()
@@ -255,7 +263,7 @@ class Worker:
         elif not await self._persist(run, settlement):
             raise LeaseLost("another worker holds the event")
         if messages:
-            self._tools.published(frozenset(message.destination for message in messages))
+            self._tools.queue.announce_messages(frozenset(message.destination for message in messages))
         logger.debug(
             "event %s", settlement.state.lower(), extra={"event": f"worker.{settlement.state.lower()}"}
         )

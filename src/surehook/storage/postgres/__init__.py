@@ -111,7 +111,8 @@ class PostgresDatabase:
 
     def __init__(self, url: str, options: PostgresOptions, server: Server, *, pooled: bool) -> None:
         texts = load_texts()
-        self._server = server
+        #: What the server said of itself.
+        self.server = server
         #: A transaction pooler such as pgbouncer stands in between.
         self.pooled = pooled
         self._pools = {
@@ -168,7 +169,7 @@ class PostgresDatabase:
 
     async def warnings(self) -> list[str]:
         """What weakens a promise, or the speed, without breaking it."""
-        return [*durability_warnings(self._server), *await self._schema.old_transactions()]
+        return [*durability_warnings(self.server), *await self._schema.old_transactions()]
 
     async def close(self) -> None:
         """Database.close."""

@@ -127,6 +127,8 @@ class SqliteDatabase:
         texts = load_statements(SQLITE)
         self._turns = turns
         self.path = location.path
+        #: Nobody stands between us and a file.
+        self.pooled = False
         self.storage = SqliteStorage(turns, texts, guard, budget)
         self.reader = SqliteReader(location, texts)
 
