@@ -220,8 +220,9 @@ async def test_announcements_that_come_together_are_told_together(shared: Site) 
         await asyncio.sleep(0.0005)
     await wait_until(lambda: {"destination499"} <= frozenset().union(*heard), "the last", within=AMPLE)
     assert frozenset().union(*heard) == {f"destination{number}" for number in range(500)}
-    # one at once, then one after each gap, the shorter of which is 2 ms
-    assert len(heard) <= (loop.time() - begun) / 0.002 + 2
+    # one at once, then one after each gap: NOTIFY is dear, PUBLISH is not
+    gap = 0.002 if shared.names else 0.01
+    assert len(heard) <= (loop.time() - begun) / gap + 2
     assert len(heard) < 400
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -110,7 +110,8 @@ class Service(ABC):
         """Let it go on where it was paused."""
         self._check_running()
         for process in self._family():
-            process.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):  # one that ends by itself meanwhile
+                process.send_signal(signal.SIGCONT)
         self._paused = False
 
     @contextmanager

@@ -33,12 +33,12 @@ sslcert sslcertmode sslcompression sslcrl sslcrldir sslkey sslmode sslnegotiatio
 target_session_attrs tcp_user_timeout user
 """
 _REDIS_PY: Final = """
-client_name db password protocol ssl_ca_certs ssl_ca_path ssl_cert_reqs ssl_certfile ssl_check_hostname ssl_ciphers
+client_name db password ssl_ca_certs ssl_ca_path ssl_cert_reqs ssl_certfile ssl_check_hostname ssl_ciphers
 ssl_keyfile ssl_min_version ssl_password username
 """
 #: What libpq 18 takes, but for ``replication`` and what it keeps for tests.
 POSTGRES_OPTIONS: Final = frozenset(_LIBPQ.split())
-#: What redis-py takes, but for its timeouts and retries, which Surehook sets.
+#: What redis-py takes, but for its timeouts, retries and protocol, which Surehook sets.
 REDIS_OPTIONS: Final = frozenset(_REDIS_PY.split())
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),

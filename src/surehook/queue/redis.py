@@ -22,7 +22,7 @@ from surehook.errors import Unavailable
 from surehook.ids import EventId
 from surehook.queue.database import DatabaseQueue
 from surehook.queue.outage import Outage, Tally
-from surehook.queue.redis_link import PATIENCE, RedisLink
+from surehook.queue.redis_link import CONNECT_WITHIN, RedisLink
 from surehook.queue.redis_push import Announcements
 
 logger = logging.getLogger(__name__)
@@ -38,18 +38,27 @@ _ID_LENGTH: Final = 16
 class RedisQueue:
     """Gives out ids across processes. While Redis fails, ``next`` waits for this process's announcements and says None."""
 
-    def __init__(self, url: str, *, prefix: str = "surehook", keep: float = 10.0, probe: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "surehook",
+        patience: float = 1.0,
+        keep: float = 10.0,
+        probe: float = 5.0,
+    ) -> None:
         """``prefix`` begins the names of the key and the channel. Channels are common to all databases of a Redis.
 
         ``keep``: seconds after which announcements that Redis could not be told are forgotten; no less than the time
         between two sweeps, which find those events. ``probe``: seconds of silence on the channel before Redis is asked
-        whether the connection still lives. Raises ConfigurationError for a URL that cannot work.
+        whether the connection still lives. ``patience``: seconds for a command that does not block. Raises
+        ConfigurationError for a URL that cannot work.
         """
         self._key = f"{prefix}:due"
         self._channel = f"{prefix}:messages"
         self._probe = probe
         self._sender = secrets.token_hex(8)
-        self._link = RedisLink(url)
+        self._link = RedisLink(url, patience)
         self._announcements = Announcements(self._link, self._key, self._channel, self._sender, keep)
         #: Announcements of this process, and what ``next`` falls back to.
         self._local = DatabaseQueue()
@@ -78,10 +87,10 @@ class RedisQueue:
         await self._local.close()
         if self._pops:
             # each ends by itself, and what those whose caller is gone have popped is announced again
-            await asyncio.wait(self._pops, timeout=_SLICE + PATIENCE)
+            await asyncio.wait(self._pops, timeout=_SLICE + self._link.patience)
         self._announcements.stop()
         if "push" in self._tasks and self._link.up.is_set():
-            await asyncio.wait([self._tasks["push"]], timeout=PATIENCE)
+            await asyncio.wait([self._tasks["push"]], timeout=self._link.patience)
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), *self._pops, return_exceptions=True)
@@ -126,7 +135,7 @@ class RedisQueue:
         if not self._link.up.is_set():
             return None
         try:
-            async with self._link.within(PATIENCE):
+            async with self._link.within(self._link.patience):
                 return await self._link.quick.llen(self._key)
         except (Unavailable, ResponseError):
             return None
@@ -148,7 +157,7 @@ class RedisQueue:
 
     async def _pop(self, limit: int, block: float) -> list[EventId]:
         try:
-            async with self._link.within(block + PATIENCE):
+            async with self._link.within(block + self._link.patience):
                 entries = await self._take(limit, block)
         except Unavailable:
             return []
@@ -192,8 +201,8 @@ class RedisQueue:
         """Listen to the channel while Redis is up."""
         await self._link.up.wait()
         try:
-            async with self._link.blocking.pubsub() as channel:
-                async with self._link.within(PATIENCE):
+            async with self._link.listening.pubsub() as channel:
+                async with self._link.within(CONNECT_WITHIN):
                     await channel.subscribe(self._channel)
                 await self._follow(channel)
         except Unavailable:
@@ -206,8 +215,8 @@ class RedisQueue:
         """Until it fails, which raises."""
         asked = False
         while True:
-            silence = PATIENCE if asked else self._probe
-            async with self._link.within(silence + PATIENCE):
+            silence = self._link.patience if asked else self._probe
+            async with self._link.within(silence + self._link.patience):
                 message = await channel.get_message(timeout=silence)
                 if message is None and asked:
                     raise TimeoutError("the channel is silent, also when asked")

@@ -8,46 +8,49 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
 
+from surehook.config import check_queue
 from surehook.errors import ConfigurationError, Unavailable
 from surehook.queue.outage import Outage
 from surehook.service import pause
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that Redis has for a command that does not block; for one that does, so much more than it may block.
-PATIENCE: Final = 1.0
 #: Seconds to connect, log in and look around.
-_CONNECT_WITHIN: Final = 3.0
+CONNECT_WITHIN: Final = 3.0
 #: LPOP with a count came with 6.2, BLMPOP with 7.0.
 _OLDEST: Final = (6, 2)
 _BLMPOP_SINCE: Final = (7, 0)
 
 #: redis-py would try ten times by itself, also after a timeout, and give up a blocking command after five seconds.
 _CLIENT: Final[dict[str, Any]] = {
-    "socket_connect_timeout": _CONNECT_WITHIN,
+    "socket_connect_timeout": CONNECT_WITHIN,
     # one protocol for all versions: the pushed maintenance messages of the other one are of no use here
     "protocol": 2,
 }
 
 
 class RedisLink:
-    """Two clients of one Redis, and a task that finds out when it is back after it was lost.
+    """Three clients of one Redis, and a task that finds out when it is back after it was lost.
 
-    ``blocking`` is for commands that wait on the server, ``quick`` for the rest, each on connections of its own.
+    ``blocking`` is for commands that wait on the server, ``listening`` for channels, ``quick`` for the rest. Their
+    connections are their own, so that none waits for another and each finds its connection ready.
     """
 
-    def __init__(self, url: str) -> None:
-        """Raises ConfigurationError for a URL that cannot work."""
-        check_url(url)
+    def __init__(self, url: str, patience: float) -> None:
+        """``patience``: seconds for a command that does not block. Raises ConfigurationError for a URL that cannot work."""
+        check_queue(url)
         self.blocking = _client(url, None)
-        self.quick = _client(url, PATIENCE)
+        self.listening = _client(url, None)
+        self.quick = _client(url, patience)
+        self._clients = (self.blocking, self.listening, self.quick)
+        #: Seconds that Redis has for a command that does not block; for one that does, so much more than it may block.
+        self.patience = patience
         #: Whether Redis has BLMPOP.
         self.blmpop = True
         #: Set while Redis can be used, as far as anybody knows.
@@ -68,7 +71,7 @@ class RedisLink:
         """Come up and, whenever the link is lost, come up again. Ends after ``close``."""
         while not self._stop.is_set():
             try:
-                async with asyncio.timeout(_CONNECT_WITHIN):
+                async with asyncio.timeout(CONNECT_WITHIN):
                     await self._look_around()
             except (RedisError, OSError) as error:
                 self._outage.failed(_told(error))
@@ -84,7 +87,7 @@ class RedisLink:
         """Let ``keep`` end and close all connections."""
         self._stop.set()
         self._lost.set()
-        for client in (self.blocking, self.quick):
+        for client in self._clients:
             with contextlib.suppress(RedisError, OSError):
                 await client.connection_pool.disconnect()
 
@@ -100,7 +103,7 @@ class RedisLink:
             async with asyncio.timeout(seconds):
                 yield
         except (RedisError, OSError) as error:
-            if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError):
+            if isinstance(error, ResponseError) and not _demoted(error):
                 raise
             if life == self._life and self.up.is_set():
                 self.up.clear()
@@ -117,7 +120,8 @@ class RedisLink:
 
     async def _look_around(self) -> None:
         """Raises RedisError or OSError when this Redis cannot be used."""
-        await self.quick.ping()
+        for client in self._clients:
+            await client.ping()
         try:
             about = await self.quick.info()
         except ResponseError:
@@ -143,33 +147,9 @@ class RedisLink:
 
     async def _drop_idle_connections(self) -> None:
         """So that the next try resolves the name again, and none is left over from a server that is gone."""
-        for client in (self.blocking, self.quick):
+        for client in self._clients:
             with contextlib.suppress(RedisError, OSError):
                 await client.connection_pool.disconnect(inuse_connections=False)
-
-
-def check_url(url: str) -> None:
-    """Raises ConfigurationError, without quoting the URL, when it is none that the queue can use."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"the queue's URL cannot be read: {error}") from None
-    if parts.scheme not in {"redis", "rediss"} or port == 0:
-        raise ConfigurationError(
-            "the queue's URL is not of the form redis://host:6379/0 or rediss://host:6379/0"
-        )
-    if not re.fullmatch(r"/?|/[0-9]+", parts.path):
-        raise ConfigurationError(
-            "the path of the queue's URL is the number of a database of Redis, such as /0"
-        )
-    # anything else would change how the client waits and tries again, on which the queue relies
-    options = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    foreign = [name for name in options if name != "db" and not name.startswith("ssl_")]
-    if foreign:
-        raise ConfigurationError(
-            f"the queue's URL has the option {foreign[0]!r}; only db and ssl_... are possible"
-        )
 
 
 def _client(url: str, timeout: float | None) -> Redis:
@@ -177,6 +157,11 @@ def _client(url: str, timeout: float | None) -> Redis:
         return Redis.from_url(url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0), **_CLIENT)
     except (ValueError, RedisError) as error:
         raise ConfigurationError(f"the queue's URL cannot be used: {error}") from None
+
+
+def _demoted(error: ResponseError) -> bool:
+    """Whether it says that this Redis is a replica now: another one has become the primary."""
+    return isinstance(error, ReadOnlyError) or str(error).startswith("UNBLOCKED")
 
 
 def _told(error: Exception) -> str:

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from surehook.errors import Unavailable
 from surehook.ids import EventId
 from surehook.queue.outage import Outage, Tally
-from surehook.queue.redis_link import PATIENCE, RedisLink
+from surehook.queue.redis_link import RedisLink
 from surehook.service import pause
 
 #: Ids that wait in this process; of more, the oldest are dropped.
@@ -107,7 +107,7 @@ class Announcements:
         again = () if fresh else _taken(self._again)
         destinations, self._destinations = self._destinations, None
         try:
-            async with self._link.within(PATIENCE):
+            async with self._link.within(self._link.patience):
                 await self._tell(fresh, again, destinations)
         except Unavailable:
             # told twice is better than not at all

@@ -21,7 +21,9 @@ def build_queue(settings: Settings, *, pooled: bool) -> Queue:
     url = queue_url(settings)
     if url != "database":
         adapter = import_extra("surehook.queue.redis", f"queue: {url.partition('://')[0]}://", "redis")
-        queue: Queue = adapter.RedisQueue(url, prefix=settings.redis.prefix)
+        queue: Queue = adapter.RedisQueue(
+            url, prefix=settings.redis.prefix, patience=settings.redis.timeout / 1000
+        )
         return queue
     if not is_postgres(database_url(settings)):
         return DatabaseQueue()
@@ -38,5 +40,7 @@ def _listening(settings: Settings, pooled: bool) -> Queue:
         )
         return DatabaseQueue()
     adapter = import_extra("surehook.queue.notify", "database: postgresql://", "postgres")
-    queue: Queue = adapter.NotifyingQueue(direct or database_url(settings), patience=settings.postgres.timeout / 1000)
+    queue: Queue = adapter.NotifyingQueue(
+        direct or database_url(settings), patience=settings.postgres.timeout / 1000
+    )
     return queue

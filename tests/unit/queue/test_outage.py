@@ -53,14 +53,13 @@ def test_what_fails_again_soon_has_not_been_well() -> None:
     assert outage.rest > 399
 
 
-def test_after_a_while_it_begins_anew() -> None:
-    outage = Outage("the queue", first=1e-9, longest=1e-9)
-    for _ in range(50):
+def test_what_was_well_for_longer_than_the_last_pause_begins_anew() -> None:
+    outage = Outage("the queue", first=1e-7, longest=10)
+    for _ in range(20):
         outage.failed("again")
-        outage.worked()
-    outage = Outage("the queue", first=100, longest=10_000)
-    outage.failed("the first time")
-    assert outage.rest <= 100
+        outage.worked()  # its log line alone takes longer than the pause
+    outage.failed("again")
+    assert outage.rest < 1e-3, "twenty doublings would have made it some milliseconds"
 
 
 def test_a_tally_is_logged_at_once_and_then_gathered(caplog: pytest.LogCaptureFixture) -> None:
