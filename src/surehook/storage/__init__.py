@@ -39,7 +39,33 @@ from surehook.model import (
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 
-class UnitOfWork(Protocol):
+class Lending(Protocol):
+    """The driver beneath an attempt's transaction, for tools that handlers bring themselves.
+
+    Every verb raises TransactionError where no driver can be shared: two SQLite libraries in one process lose rows.
+    """
+
+    async def connection(self) -> Any:
+        """The connection, with the transaction open on it; its commit, rollback and close are refused.
+
+        Raises TransactionError when the attempt has ended, Unavailable when there is no connection.
+        """
+        ...
+
+    def connection_blocking(self) -> Any:
+        """``connection`` for a handler that runs in a thread: one of the driver's that block."""
+        ...
+
+    def complete_on(self, connection: Any, settlement: Settlement) -> None:
+        """Write the completion in a transaction that is open on somebody else's connection, in that one's thread.
+
+        It becomes durable with that transaction. Raises LeaseLost as ``complete`` does; TransactionError when the attempt
+        has ended or has a transaction of its own, and when the connection leads to another database.
+        """
+        ...
+
+
+class UnitOfWork(Lending, Protocol):
     """The transaction of one attempt. It opens at the first statement and not before.
 
     Its statements, the event's next state and the messages commit together, or none of them does.

@@ -8,16 +8,19 @@ import hashlib
 import inspect
 import sysconfig
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
 from surehook.clock import Clock, Millis
-from surehook.errors import Reject, Retry, TransactionError
-from surehook.handlers import Event, Handler, SyncTransaction, Transaction
-from surehook.model import Failure
+from surehook.errors import LeaseLost, Reject, Retry, TransactionError
+from surehook.handlers import CompletingHandler, Event, Handler
+from surehook.handlers.transaction import sync_transaction_of, transaction_of
+from surehook.model import Failure, Settlement
 from surehook.outbox import MessageBuffer
 from surehook.retry import RetryPolicy
 from surehook.storage import UnitOfWork
@@ -27,8 +30,21 @@ _OWN_CODE = str(Path(__file__).parent.parent)
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """What the handlers of one event work with."""
+
+    event: Event
+    unit: UnitOfWork
+    messages: MessageBuffer
+    #: Makes the settlement of the completion, with all that was published until then; called in a thread, too.
+    settlement: Callable[[], Settlement]
+
+
 class Completed(msgspec.Struct, frozen=True):
     """Every handler has returned."""
+
+    #: What the last one has committed by itself; None: the completion is still to be written.
+    settlement: Settlement | None = None
 
 
 class RetryAt(msgspec.Struct, frozen=True):
@@ -68,14 +84,19 @@ class Execution:
         self._timeout = timeout
         self._worker = worker
 
-    async def run(
-        self, event: Event, handlers: Sequence[Handler], unit: UnitOfWork, messages: MessageBuffer
-    ) -> Outcome:
-        """The outcome; never raises but for the cancellation of its caller."""
+    async def run(self, attempt: Attempt, handlers: Sequence[Handler]) -> Outcome:
+        """The outcome; never raises but for the cancellation of its caller, and LeaseLost.
+
+        LeaseLost comes from a handler that wanted to commit the completion by itself.
+        """
         started = self._clock.now()
+        settlement = None
         for handler in handlers:
             try:
-                await self._call(handler, event, unit, messages)
+                _require_last(handlers)
+                settlement = await self._call(handler, attempt)
+            except LeaseLost:
+                raise
             except Retry as error:
                 wish = None if error.after is None else round(error.after * 1000)
                 return RetryAt(self.failure(error, started), handler.retries, wish)
@@ -87,7 +108,7 @@ class Execution:
                 return Crashed(self.failure(error, started), handler.retries)
             except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, not the worker
                 return Crashed(self.failure(error, started), handler.retries)
-        return Completed()
+        return Completed(settlement)
 
     def failure(self, error: BaseException, started: Millis) -> Failure:
         """A failed attempt's row."""
@@ -101,7 +122,7 @@ class Execution:
             worker=self._worker,
         )
 
-    async def _call(self, handler: Handler, event: Event, unit: UnitOfWork, messages: MessageBuffer) -> None:
+    async def _call(self, handler: Handler, attempt: Attempt) -> Settlement | None:
         timeout = self._timeout if handler.timeout is None else handler.timeout
         expired = asyncio.Event()
         try:
@@ -113,27 +134,62 @@ class Execution:
                     with contextlib.suppress(RuntimeError):  # the handler has just returned
                         limit.reschedule(0)
 
-                unit.on_expired(end_attempt)
-                await self._invoke(handler, event, unit, messages)
+                attempt.unit.on_expired(end_attempt)
+                return await self._invoke(handler, attempt)
         except TimeoutError as error:
             if expired.is_set():
-                await unit.execute("SELECT 1")  # raises the error that says why
+                await attempt.unit.execute("SELECT 1")  # raises the error that says why
             if limit.expired():
                 raise HandlerTimeout(f"{handler.name} did not return within {timeout} ms") from error
             raise
 
-    async def _invoke(
-        self, handler: Handler, event: Event, unit: UnitOfWork, messages: MessageBuffer
-    ) -> None:
+    async def _invoke(self, handler: Handler, attempt: Attempt) -> Settlement | None:
+        """Run it, wherever it runs. A handler that commits the completion itself leaves the settlement."""
+        if isinstance(handler.function, CompletingHandler):
+            return await self._threads.run(_complete_inside, handler, handler.function, attempt)
         if not handler.is_async:
-            blocking = (SyncTransaction(unit, messages),) if handler.wants_transaction else ()
-            _refuse_result(handler, await self._threads.run(handler.function, event, *blocking))
+            _refuse_result(handler, await self._threads.run(_call_in_thread, handler, attempt))
         elif handler.wants_transaction:
-            tx = Transaction(unit, messages)
-            _refuse_result(handler, await handler.function(event, tx))
-            tx.require_awaited()
+            async with transaction_of(attempt.unit, attempt.messages) as tx:
+                _refuse_result(handler, await handler.function(attempt.event, tx))
         else:
-            _refuse_result(handler, await handler.function(event))
+            _refuse_result(handler, await handler.function(attempt.event))
+        return None
+
+
+def _call_in_thread(handler: Handler, attempt: Attempt) -> object:
+    if not handler.wants_transaction:
+        return handler.function(attempt.event)
+    with sync_transaction_of(attempt.unit, attempt.messages) as tx:
+        return handler.function(attempt.event, tx)
+
+
+def _complete_inside(handler: Handler, function: CompletingHandler, attempt: Attempt) -> Settlement:
+    if attempt.unit.opened:
+        raise TransactionError(
+            f"{handler.name} completes the event in a transaction of its own, but a handler before it has written "
+            "through tx: use one or the other for an event"
+        )
+    written: list[Settlement] = []
+
+    def complete(result: object, connection: Any) -> None:
+        _refuse_result(handler, result)
+        settlement = attempt.settlement()
+        attempt.unit.complete_on(connection, settlement)
+        written.append(settlement)
+
+    function.run(attempt.event, complete)
+    return written[-1]
+
+
+def _require_last(handlers: Sequence[Handler]) -> None:
+    """Nothing may run after a handler that has committed the event's completion."""
+    for handler, following in pairwise(handlers):
+        if isinstance(handler.function, CompletingHandler):
+            raise TransactionError(
+                f"{handler.name} completes the event in a transaction of its own, so it must be the last of the event's "
+                f"handlers: define it after {following.name}"
+            )
 
 
 def _refuse_result(handler: Handler, result: object) -> None:

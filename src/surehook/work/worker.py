@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -17,13 +18,13 @@ from surehook.grouping import GroupCommit
 from surehook.handlers import Event, Registry
 from surehook.ids import EVENT_PREFIX, EventId, typeid
 from surehook.model import Claim, Failure, NewMessage, Settlement
-from surehook.outbox import Outbox, applies
+from surehook.outbox import MessageBuffer, Outbox, applies
 from surehook.queue import Queue
 from surehook.retry import RetryPolicy
 from surehook.states import EventState, Reason
 from surehook.storage import Reader, Storage, UnitOfWork
 from surehook.telemetry import context, trace_id_of
-from surehook.work.execution import Completed, Crashed, Execution, Outcome, Rejected, RetryAt
+from surehook.work.execution import Attempt, Completed, Crashed, Execution, Outcome, Rejected, RetryAt
 from surehook.work.threads import HandlerThreads
 
 logger = logging.getLogger(__name__)
@@ -222,10 +223,10 @@ class Worker:
         try:
             body = claim.body if claim.body is not None else await self._large_body(claim)
             event = Event(claim, body, messages)
-            outcome = await self._execution.run(event, handlers, unit, messages)
+            attempt = Attempt(event, unit, messages, partial(self._completion, run, event, messages))
+            outcome = await self._execution.run(attempt, handlers)
             if isinstance(outcome, Completed):
-                forwarded = self._forwarded(claim, event)
-                await self._complete(run, unit, messages.messages + forwarded, bool(handlers))
+                await self._complete(run, attempt, outcome.settlement)
         except LeaseLost:
             logger.warning("the lease was lost before the completion", extra={"event": "worker.lease_lost"})
             return
@@ -247,26 +248,36 @@ class Worker:
             )
         return payload.body
 
-    async def _complete(
-        self, run: Run, unit: UnitOfWork, messages: tuple[NewMessage, ...], handled: bool
-    ) -> None:
-        """Write the completion. Raises LeaseLost, or why it could not be written."""
-        run.ending = True
-        claim = run.claim
-        settlement = Settlement(
-            claim.id, claim.token, EventState.PROCESSED, self._tools.clock.now(), messages
+    async def _complete(self, run: Run, attempt: Attempt, written: Settlement | None) -> None:
+        """Write the completion, if no handler has. Raises LeaseLost, or why it could not be written."""
+        settlement = written or attempt.settlement()
+        if written is None:
+            await self._write(run, attempt.unit, settlement)
+        if settlement.messages:
+            self._tools.queue.announce_messages(
+                frozenset(message.destination for message in settlement.messages)
+            )
+        logger.debug(
+            "event %s", settlement.state.lower(), extra={"event": f"worker.{settlement.state.lower()}"}
         )
-        if not (handled or messages):
-            settlement = msgspec.structs.replace(settlement, state=EventState.IGNORED)
+
+    async def _write(self, run: Run, unit: UnitOfWork, settlement: Settlement) -> None:
         if unit.opened:
             await unit.complete(settlement)
         elif not await self._persist(run, settlement):
             raise LeaseLost("another worker holds the event")
-        if messages:
-            self._tools.queue.announce_messages(frozenset(message.destination for message in messages))
-        logger.debug(
-            "event %s", settlement.state.lower(), extra={"event": f"worker.{settlement.state.lower()}"}
-        )
+
+    def _completion(self, run: Run, event: Event, messages: MessageBuffer) -> Settlement:
+        """What is to be written when every handler has returned; from now on its lease may end because it is settled."""
+        run.ending = True
+        claim = run.claim
+        published = messages.messages + self._forwarded(claim, event)
+        handled = bool(self._tools.registry.handlers_for(claim.provider, claim.topic, claim.type))
+        now = self._tools.clock.now()
+        settlement = Settlement(claim.id, claim.token, EventState.PROCESSED, now, published)
+        if handled or published:
+            return settlement
+        return msgspec.structs.replace(settlement, state=EventState.IGNORED)
 
     def _forwarded(self, claim: Claim, event: Event) -> tuple[NewMessage, ...]:
         # a body that no rule asks for need not be JSON

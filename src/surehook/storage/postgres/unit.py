@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from typing import Any, Final
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor, AsyncTransaction, Connection
+from psycopg import AsyncConnection, AsyncRawCursor, Connection
+from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
@@ -20,7 +22,12 @@ from surehook.storage import Parameters, attempts
 from surehook.storage.named import drive
 from surehook.storage.postgres.connection import TRY_AGAIN, brief, faults, sever
 from surehook.storage.postgres.guard import refuse
-from surehook.storage.postgres.lending import BorrowedConnection, Ending
+from surehook.storage.postgres.lending import (
+    BorrowedAsyncConnection,
+    BorrowedConnection,
+    Ending,
+    Loan,
+)
 from surehook.storage.postgres.placeholders import bind
 from surehook.storage.postgres.pools import Pool, take
 from surehook.storage.postgres.statements import BlockingStatements, PostgresStatements, Texts
@@ -56,10 +63,9 @@ class PostgresUnit:
         self._shared = shared
         self._state = _State.NEW
         self._opening = asyncio.Lock()
-        self._connection: AsyncConnection[Any] | None = None
-        self._transaction: AsyncTransaction | None = None
-        #: The same connection as the thread of a ``def`` handler sees it, once it has asked.
-        self._borrowed: BorrowedConnection | None = None
+        self._loan: Loan | None = None
+        # the end of the attempt on the loop, and a completion in a thread: whichever comes first takes place
+        self._deciding = threading.Lock()
 
     @property
     def opened(self) -> bool:
@@ -87,38 +93,29 @@ class PostgresUnit:
         """UnitOfWork.fetch_blocking."""
         return asyncio.run_coroutine_threadsafe(self.fetch(sql, parameters), self._shared.loop).result()
 
-    async def connection(self) -> AsyncConnection[Any]:
-        """The open connection, for a handler's own tools; psycopg refuses commit() and rollback() on it.
+    async def connection(self) -> BorrowedAsyncConnection:
+        """Lending.connection."""
+        return (await self._open()).face()
 
-        Raises TransactionError when the attempt has ended, Unavailable when there is no connection.
-        """
-        async with self._opening:
-            if self._state is not _State.OPEN:
-                connection = await self._begin()
-                with faults("PostgreSQL cannot begin a transaction"):
-                    async with connection.pipeline():
-                        await self._send_begin(connection)
-        return self._require_open()
-
-    def connection_blocking(self) -> Connection[Any]:
-        """The same for a ``def`` handler, in its thread."""
-        connection = asyncio.run_coroutine_threadsafe(self.connection(), self._shared.loop).result()
-        if self._borrowed is None:
-            self._borrowed = BorrowedConnection.of(connection)
-        return self._borrowed
+    def connection_blocking(self) -> BorrowedConnection:
+        """Lending.connection_blocking."""
+        return asyncio.run_coroutine_threadsafe(self._lend_blocking(), self._shared.loop).result()
 
     def complete_on(self, connection: Connection[Any], settlement: Settlement) -> None:
-        """Write the completion in a transaction that is open on somebody else's connection (Django's), in its thread.
-
-        It becomes durable with that transaction. Raises LeaseLost, TransactionError when the attempt has ended or has a
-        transaction of its own.
-        """
-        if self._state is not _State.NEW:
+        """Lending.complete_on."""
+        with self._deciding:
+            if self._state is not _State.NEW:
+                raise TransactionError(
+                    f"the event cannot be completed on another connection: its own transaction {self._state.value}"
+                )
+            self._state = _State.ENDED
+        try:
+            drive(attempts.complete(BlockingStatements(connection, self._shared.texts), settlement))
+        except pg.UndefinedTable as error:
             raise TransactionError(
-                f"the event cannot be completed on another connection: its own transaction {self._state.value}"
-            )
-        drive(attempts.complete(BlockingStatements(connection, self._shared.texts), settlement))
-        self._state = _State.ENDED
+                f"the database {connection.info.dbname!r} on {connection.info.host}:{connection.info.port} does not hold "
+                "Surehook's tables: the handler's own connection and Surehook's setting database must name the same database"
+            ) from error
 
     async def complete(self, settlement: Settlement) -> None:
         """UnitOfWork.complete."""
@@ -137,14 +134,28 @@ class PostgresUnit:
 
     async def rollback(self) -> None:
         """UnitOfWork.rollback."""
-        self._state = _State.ENDED
-        connection, self._connection = self._connection, None
-        if connection is not None and self._transaction is not None:
-            await self._shared.ending.end(connection, self._transaction, self._borrowed)
+        with self._deciding:
+            self._state = _State.ENDED
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            await self._shared.ending.end(loan)
 
     async def lock(self, name: str) -> None:
         """Hold a name until the end, so that others who ask for it wait."""
-        await PostgresStatements(await self.connection(), self._shared.texts).lock([name])
+        loan = await self._open()
+        await PostgresStatements(loan.connection, self._shared.texts).lock([name])
+
+    async def _open(self) -> Loan:
+        async with self._opening:
+            if self._state is not _State.OPEN:
+                loan = await self._begin()
+                with faults("PostgreSQL cannot begin a transaction"):
+                    async with loan.connection.pipeline():
+                        await self._send_begin(loan)
+        return self._require_open()
+
+    async def _lend_blocking(self) -> BorrowedConnection:
+        return (await self._open()).blocking_face()
 
     async def _run(self, sql: str, parameters: Parameters) -> AsyncRawCursor[DictRow]:
         refuse(sql)
@@ -163,11 +174,12 @@ class PostgresUnit:
 
     async def _first(self, sql: str, values: Any) -> AsyncRawCursor[DictRow]:
         """BEGIN and the statement in one round trip. When it fails, the transaction is as it was: empty."""
-        connection = await self._begin()
+        loan = await self._begin()
+        connection = loan.connection
         cursor = AsyncRawCursor(connection, row_factory=dict_row)
         try:
             async with connection.pipeline():
-                await self._send_begin(connection)
+                await self._send_begin(loan)
                 await cursor.execute(sql, values)
         except psycopg.Error:
             await _recover(connection, "ROLLBACK", "BEGIN")
@@ -176,7 +188,7 @@ class PostgresUnit:
 
     async def _next(self, sql: str, values: Any) -> AsyncRawCursor[DictRow]:
         """A statement that fails undoes nothing but itself, as on SQLite; PostgreSQL needs a savepoint for that."""
-        connection = self._require_open()
+        connection = self._require_open().connection
         cursor = AsyncRawCursor(connection, row_factory=dict_row)
         try:
             async with connection.pipeline():
@@ -188,43 +200,42 @@ class PostgresUnit:
             raise
         return cursor
 
-    async def _begin(self) -> AsyncConnection[Any]:
+    async def _begin(self) -> Loan:
         if self._ended():
             raise TransactionError(f"the transaction {self._state.value}")
-        connection = await take(self._shared.pool, self._shared.patience)
-        self._connection = connection
-        self._transaction = AsyncTransaction(connection)
+        loan = self._loan = Loan(await take(self._shared.pool, self._shared.patience))
         if self._ended():  # while it waited for the connection
             await self.rollback()
             raise TransactionError(f"the transaction {self._state.value}")
         self._state = _State.OPEN
-        return connection
+        return loan
 
     def _ended(self) -> bool:
         return self._state is _State.ENDED
 
-    async def _send_begin(self, connection: AsyncConnection[Any]) -> None:
-        if self._transaction is not None:
-            await self._transaction.__aenter__()
+    async def _send_begin(self, loan: Loan) -> None:
+        await loan.transaction.__aenter__()
         if self._shared.settings:
-            await connection.execute(self._shared.settings)
+            await loan.connection.execute(self._shared.settings)
 
-    def _require_open(self) -> AsyncConnection[Any]:
-        if self._state is not _State.OPEN or self._connection is None:
+    def _require_open(self) -> Loan:
+        if self._state is not _State.OPEN or self._loan is None:
             raise TransactionError(f"the transaction {self._state.value}")
-        return self._connection
+        return self._loan
 
     async def _end(self, settlement: Settlement | None) -> None:
-        connection = self._require_open()
+        loan = self._require_open()
+        connection = loan.connection
         guard = self._shared.loop.call_later(self._shared.patience, sever, connection)
         committing = False
         try:
-            self._require_sound(connection)
+            self._require_sound(loan)
+            loan.recall()
             with faults("PostgreSQL cannot write the completion"):
                 if settlement is not None:
                     await attempts.complete(PostgresStatements(connection, self._shared.texts), settlement)
                 committing = True
-                await self._commit()
+                await loan.transaction.__aexit__(None, None, None)
         except TRY_AGAIN as error:
             raise TurnLost(
                 f"PostgreSQL undid the transaction because of another one: {brief(error)}"
@@ -237,22 +248,18 @@ class PostgresUnit:
             guard.cancel()
             await self.rollback()
 
-    async def _commit(self) -> None:
-        if self._transaction is not None:
-            await self._transaction.__aexit__(None, None, None)
-
-    def _require_sound(self, connection: AsyncConnection[Any]) -> None:
+    def _require_sound(self, loan: Loan) -> None:
         """What the handler has done with its own tools must have left the transaction as it was: open."""
-        busy = connection.lock.locked() or (self._borrowed is not None and self._borrowed.lock.locked())
-        status = connection.pgconn.transaction_status
-        if busy or status == TransactionStatus.ACTIVE:
+        status = loan.connection.pgconn.transaction_status
+        if loan.busy or status == TransactionStatus.ACTIVE:
             raise TransactionError(
                 "a statement of this handler still runs: await it before the handler returns"
             )
         if status == TransactionStatus.INERROR:
             raise TransactionError(
                 "a statement failed on tx.connection() or tx.session() and its error was caught: PostgreSQL undoes the "
-                "whole transaction then. Put what may fail into 'async with connection.transaction()' (a savepoint)"
+                "whole transaction then. Put what may fail into a savepoint: 'with connection.transaction()' or 'with "
+                "session.begin_nested()', in an async handler 'async with'"
             )
         if status == TransactionStatus.IDLE:
             raise TransactionError(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import apsw
 import msgspec
@@ -30,6 +30,11 @@ logger = logging.getLogger(__name__)
 
 #: How long to wait for an interrupted statement before it is interrupted again, in seconds.
 _INTERRUPT_AGAIN = 0.002
+
+_NOT_LENT = (
+    "handlers write to SQLite by tx.execute and tx.fetch only: a second SQLite library in the process loses rows. "
+    "tx.connection(), tx.session() and surehook.contrib.django need the setting database = 'postgresql://...'"
+)
 
 
 class _State(Enum):
@@ -110,6 +115,18 @@ class SqliteUnit:
     def fetch_blocking(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
         """UnitOfWork.fetch_blocking."""
         return self._run_blocking(_read, sql, parameters)
+
+    async def connection(self) -> NoReturn:
+        """Lending.connection: there is none to lend."""
+        raise TransactionError(_NOT_LENT)
+
+    def connection_blocking(self) -> NoReturn:
+        """Lending.connection_blocking: there is none to lend."""
+        raise TransactionError(_NOT_LENT)
+
+    def complete_on(self, connection: Any, settlement: Settlement) -> NoReturn:
+        """Lending.complete_on: no other connection can write what this database holds."""
+        raise TransactionError(_NOT_LENT)
 
     async def complete(self, settlement: Settlement) -> None:
         """UnitOfWork.complete."""

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
+from weakref import WeakSet
 
 import msgspec
 
 from surehook.config.units import milliseconds
-from surehook.errors import ConfigurationError, InvalidRequest, TransactionError, Unavailable
-from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
+from surehook.errors import ConfigurationError, Unavailable
+from surehook.handlers.transaction import SyncTransaction, Transaction, publish, transaction_of
+from surehook.ids import EVENT_PREFIX, typeid
 from surehook.matching import is_pattern, matches
 from surehook.model import Claim, Headers
 from surehook.outbox import MessageBuffer
 from surehook.retry import RetryPolicy
-from surehook.storage import Parameters, SetupFunction, UnitOfWork
+from surehook.storage import SetupFunction, UnitOfWork
 
-Result = TypeVar("Result")
+__all__ = [
+    "CompletingHandler",
+    "Event",
+    "Handler",
+    "ReceivedPayload",
+    "Registry",
+    "SyncTransaction",
+    "Transaction",
+    "is_registered",
+    "parse_body",
+]
+
 AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Any])
 
 _headers = msgspec.json.Decoder(Headers)
 _UNREAD: Final = object()
+_registered: WeakSet[Callable[..., Any]] = WeakSet()
 #: How many combinations of provider, topic and type are remembered with their handlers.
 _REMEMBERED = 10_000
 
@@ -103,16 +117,10 @@ class Event:
         Returns the message's id (``msg_...``), which every try of its delivery carries as ``webhook-id``. Raises
         InvalidRequest for a destination that is not configured, a type that is no text, or data that cannot be JSON.
         """
-        return _publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
+        return publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
 
     def __repr__(self) -> str:
         return f"<Event {self.id} {self.provider} {self.type} attempt={self.attempt}>"
-
-
-def _publish(messages: MessageBuffer | None, destination: str, **message: Any) -> str:
-    if messages is None:
-        raise InvalidRequest("@app.setup runs for no event, so it cannot publish: do it in a handler")
-    return typeid(MESSAGE_PREFIX, messages.publish(destination, **message))
 
 
 def parse_body(body: bytes, content_type: str) -> Any:
@@ -138,75 +146,15 @@ def _moment(at: int) -> datetime:
     return datetime.fromtimestamp(at / 1000, UTC)
 
 
-class _Awaited(Generic[Result]):
-    """A statement that runs when it is awaited, and is missed when it never is."""
+class CompletingHandler(ABC):
+    """A function that writes the event's completion in a transaction of its own tool, such as Django's."""
 
-    __slots__ = ("_missing", "_run", "sql")
+    @abstractmethod
+    def run(self, event: Event, complete: Callable[[object, Any], None]) -> None:
+        """Call the function, and before the commit ``complete`` with its result and the driver's connection.
 
-    def __init__(self, sql: str, run: Callable[[], Coroutine[Any, Any, Result]], missing: set[Any]) -> None:
-        self.sql = sql
-        self._run = run
-        self._missing = missing
-        missing.add(self)
-
-    def __await__(self) -> Generator[Any, Any, Result]:
-        try:
-            return (yield from self._run().__await__())
-        finally:
-            self._missing.discard(self)  # at its end: one that has only begun is missed as well
-
-
-class Transaction:
-    """The event's transaction: opened by the first statement, committed with the event's completion and its messages."""
-
-    def __init__(self, unit: UnitOfWork, messages: MessageBuffer | None) -> None:
-        self._unit = unit
-        self._messages = messages
-        self._missing: set[_Awaited[Any]] = set()
-
-    def execute(self, sql: str, parameters: Parameters = ()) -> Awaitable[int]:
-        """Run one statement when awaited; how many rows it wrote. Parameters are ``:name`` with a mapping, or ``?``."""
-        return _Awaited(sql, partial(self._unit.execute, sql, parameters), self._missing)
-
-    def fetch(self, sql: str, parameters: Parameters = ()) -> Awaitable[list[dict[str, Any]]]:
-        """Run one statement when awaited; its rows, column name to value."""
-        return _Awaited(sql, partial(self._unit.fetch, sql, parameters), self._missing)
-
-    def require_awaited(self) -> None:
-        """Raises TransactionError when a statement was written down but never awaited, and so never run."""
-        if self._missing:
-            sql = next(iter(self._missing)).sql.strip()[:200]
-            raise TransactionError(
-                f"a statement was never awaited, so it did not run: write 'await tx...' for {sql!r}"
-            )
-
-    def publish(
-        self, destination: str, *, type: str, data: Any, subject: str | None = None, key: str | None = None
-    ) -> str:
-        """As ``Event.publish``."""
-        return _publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
-
-
-class SyncTransaction:
-    """The same for ``def`` handlers, which run in a thread: nothing is awaited."""
-
-    def __init__(self, unit: UnitOfWork, messages: MessageBuffer) -> None:
-        self._unit = unit
-        self._messages = messages
-
-    def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        """Run one statement; returns how many rows it wrote. Parameters are ``:name`` with a mapping, or ``?``."""
-        return self._unit.execute_blocking(sql, parameters)
-
-    def fetch(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
-        """Run one statement; returns its rows, column name to value."""
-        return self._unit.fetch_blocking(sql, parameters)
-
-    def publish(
-        self, destination: str, *, type: str, data: Any, subject: str | None = None, key: str | None = None
-    ) -> str:
-        """As ``Event.publish``."""
-        return _publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
+        Runs in a thread. Returns when everything is committed. Passes on what ``complete`` raises, with nothing committed.
+        """
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -265,6 +213,8 @@ class Registry:
 
         def register(function: AnyHandler) -> AnyHandler:
             self._remembered.clear()
+            if inspect.isfunction(function):
+                _registered.add(function)
             self.handlers.append(
                 Handler(
                     function=function,
@@ -293,10 +243,9 @@ class Registry:
             )
 
         async def run(unit: UnitOfWork) -> None:
-            tx = Transaction(unit, None)
             try:
-                await function(tx)
-                tx.require_awaited()
+                async with transaction_of(unit, None) as tx:
+                    await function(tx)
             except Unavailable:
                 raise
             except Exception as error:
@@ -320,9 +269,15 @@ class Registry:
         return found
 
 
+def is_registered(function: Callable[..., Any]) -> bool:
+    """Whether it is a handler already: a decorator that comes now comes too late."""
+    return function in _registered
+
+
 def _wants_transaction(function: Callable[..., Any]) -> bool:
     name = function.__qualname__
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    plain = inspect.unwrap(function)
+    if inspect.isasyncgenfunction(plain) or inspect.isgeneratorfunction(plain):
         raise ConfigurationError(
             f"@app.on: {name} contains 'yield', so calling it runs nothing: a handler has none"
         )

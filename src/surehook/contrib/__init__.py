@@ -1,0 +1,1 @@
+"""Bridges to tools of other makers; each needs the extra that is named like it."""
