@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format bench clean requirements
+.PHONY: help setup demo test check format bench bench-scaled clean requirements
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml requirements/dev.txt
 
 setup: $(STAMP) ## Make .venv with everything the other targets use
 
-demo: setup ## Run the main path with real input; KEEP=1 leaves it running
-	$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+demo: setup ## Run the main path with real input; PROFILE=scaled: PostgreSQL, Redis, many processes; KEEP=1 leaves it running
+	$(BIN)/python -m examples.demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(KEEP),--keep)
 
 test: setup ## Run every test
 	$(BIN)/python -m pytest
@@ -42,6 +42,9 @@ format: setup ## Let ruff mend what it can
 
 bench: setup ## Measure ingest, processing and publishing beside their floors
 	$(BIN)/python -m bench
+
+bench-scaled: setup ## Measure PostgreSQL, Redis and many processes; FULL=1 behind 5,000,000 finished events
+	$(BIN)/python -m bench scaled $(if $(FULL),--full)
 
 requirements: setup ## Renew the hashed requirements from pyproject.toml
 	$(BIN)/python -m requirements.compile

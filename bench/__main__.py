@@ -1,22 +1,32 @@
-"""``python -m bench [--quick]``: every comparison, a table, and ``bench/results.json``."""
+"""``python -m bench [--quick]``: every comparison, a table, and ``bench/results.json``.
+
+``python -m bench scaled`` measures the scaled profile instead; see ``python -m bench scaled --help``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from bench import report, suite
 from bench.processes import BenchError
+from bench.scaled.__main__ import main as scaled
 
 HERE = Path(__file__).parent
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """0 when every run was verified, 1 when one was not: then there are no numbers."""
+    return scaled(arguments[1:]) if arguments[:1] == ["scaled"] else embedded(arguments)
+
+
+def embedded(given: Sequence[str]) -> int:
+    """SQLite and one process."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="one small round: shows that it works, measures nothing"
@@ -25,7 +35,7 @@ def main() -> int:
         "--folder", type=Path, default=HERE, help="where the databases are: the disk that is measured"
     )
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="the file that is written")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     console = Console(highlight=False, soft_wrap=True)
     sizes = suite.QUICK if arguments.quick else suite.NORMAL
     try:
@@ -40,4 +50,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

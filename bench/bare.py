@@ -1,6 +1,6 @@
 """The floor of publishing: aiohttp's client alone, sending the same bodies to the same receiver, keeping no account.
 
-``python -m bench.bare FILE --port N``. Nothing is claimed, signed, timed out or written down.
+``python -m bench.bare DATABASE --port N``. Nothing is claimed, signed, timed out or written down.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from uuid import UUID
 
 import aiohttp
-import apsw
 import uvloop
 
+from bench.looking import looking
 from bench.node import CONCURRENCY
 from bench.processes import BenchError, cpu_seconds
 from surehook.ids import MESSAGE_PREFIX, typeid
@@ -24,12 +24,11 @@ from surehook.ids import MESSAGE_PREFIX, typeid
 Messages = Iterator[tuple[str, bytes]]
 
 
-def read(path: Path) -> list[tuple[str, bytes]]:
+def read(url: str) -> list[tuple[str, bytes]]:
     """Ids and bodies of all messages."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    rows = connection.execute("SELECT id, body FROM outbox_messages").fetchall()
-    connection.close()
-    return [(typeid(MESSAGE_PREFIX, bytes(id)), bytes(body)) for id, body in rows]  # type: ignore[arg-type]  # blobs
+    with looking(url) as look:
+        rows = look.rows("SELECT id, body FROM outbox_messages")
+    return [(typeid(MESSAGE_PREFIX, id.bytes if isinstance(id, UUID) else id), body) for id, body in rows]
 
 
 async def send(session: aiohttp.ClientSession, url: str, messages: Messages) -> None:
@@ -42,9 +41,9 @@ async def send(session: aiohttp.ClientSession, url: str, messages: Messages) -> 
                 raise BenchError(f"the receiver answered {answer.status}")
 
 
-async def measure(path: Path, port: int) -> dict[str, float]:
+async def measure(url: str, port: int) -> dict[str, float]:
     """Send everything, ``CONCURRENCY`` at once."""
-    messages = read(path)
+    messages = read(url)
     waiting = iter(messages)
     cpu, began = cpu_seconds(os.getpid()), time.perf_counter()
     async with (
@@ -61,11 +60,11 @@ async def measure(path: Path, port: int) -> dict[str, float]:
 def main() -> None:
     """Prints the measurements as one line of JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("file", type=Path)
+    parser.add_argument("database", help="its URL")
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps(runner.run(measure(arguments.file, arguments.port))))
+        print(json.dumps(runner.run(measure(arguments.database, arguments.port))))
 
 
 if __name__ == "__main__":

@@ -111,29 +111,33 @@ def content_length(head: bytes) -> int:
     return int(rest.partition(b"\r\n")[0])
 
 
-async def send(port: int, requests: Sequence[bytes], patience: float = 120) -> Tally:
-    """Send them all; returns when every one is answered, raises TimeoutError after ``patience`` seconds."""
+async def send(ports: Sequence[int], requests: Sequence[bytes], patience: float = 120) -> Tally:
+    """Send them all, over connections to each port in turn; returns when every one is answered.
+
+    Raises TimeoutError after ``patience`` seconds.
+    """
     tally = Tally(requests)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(patience):
-        for _ in range(min(CONNECTIONS, len(requests))):
+        for number in range(min(CONNECTIONS, len(requests))):
+            port = ports[number % len(ports)]
             await loop.create_connection(lambda: Connection(tally), "127.0.0.1", port)
         await tally.ended
     return tally
 
 
-async def measure(port: int, server: int, count: int) -> dict[str, object]:
-    """Warm up, then send ``count`` requests against the clock; ``server`` is the process whose CPU time is taken."""
+async def measure(ports: Sequence[int], servers: Sequence[int], count: int) -> dict[str, object]:
+    """Warm up, then send ``count`` requests against the clock; ``servers`` are the processes whose CPU time is taken."""
     requests = make_requests(WARM_UP + count, str(os.getpid()))
-    warm = await send(port, requests[:WARM_UP])
-    own, its, began = cpu_seconds(os.getpid()), cpu_seconds(server), time.perf_counter()
-    tally = await send(port, requests[WARM_UP:])
+    warm = await send(ports, requests[:WARM_UP])
+    own, theirs, began = cpu_seconds(os.getpid()), sum(map(cpu_seconds, servers)), time.perf_counter()
+    tally = await send(ports, requests[WARM_UP:])
     seconds = time.perf_counter() - began
     return {
         "sent": len(requests),
         "wrong": [answer.decode(errors="replace") for answer in (warm.wrong + tally.wrong)[:3]],
         "rate": count / seconds,
-        "cpu_us": (cpu_seconds(server) - its) / count * 1e6,
+        "cpu_us": (sum(map(cpu_seconds, servers)) - theirs) / count * 1e6,
         "generator_cpu_us": (cpu_seconds(os.getpid()) - own) / count * 1e6,
         "p50_ms": percentile(tally.seconds, 0.5) * 1000,
         "p99_ms": percentile(tally.seconds, 0.99) * 1000,
@@ -148,8 +152,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 def main() -> None:
     """Prints the measurements as one line of JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--server", type=int, required=True, help="process id")
+    parser.add_argument("--port", type=int, nargs="+", required=True)
+    parser.add_argument("--server", type=int, nargs="+", required=True, help="process id")
     parser.add_argument("--count", type=int, required=True)
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

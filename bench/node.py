@@ -23,10 +23,10 @@ from surehook.wiring import Node, Role
 
 #: What is left to do: nothing, when it finds no row. Both look at a partial index only.
 LEFT: dict[Role, str] = {
-    "worker": "SELECT 1 FROM inbox_events WHERE state IN ('RECEIVED', 'RETRYING') UNION ALL"
-    " SELECT 1 FROM inbox_events WHERE state = 'PROCESSING' LIMIT 1",
+    "worker": "SELECT 1 FROM inbox_events WHERE state IN ('RECEIVED', 'RETRYING') AND due_at > 0 UNION ALL"
+    " SELECT 1 FROM inbox_events WHERE state = 'PROCESSING' AND lease_until > 0 LIMIT 1",
     "publisher": "SELECT 1 FROM outbox_messages WHERE state IN ('PENDING', 'RETRYING') UNION ALL"
-    " SELECT 1 FROM outbox_messages WHERE state = 'SENDING' LIMIT 1",
+    " SELECT 1 FROM outbox_messages WHERE state = 'SENDING' AND lease_until > 0 LIMIT 1",
 }
 DONE: dict[Role, str] = {
     "worker": "SELECT COUNT(*) FROM inbox_events WHERE state = 'PROCESSED'",

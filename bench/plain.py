@@ -21,10 +21,10 @@ from bench.processes import cpu_seconds
 from surehook.clock import SystemClock, isoformat
 from surehook.ids import EVENT_PREFIX, typeid, uuid7
 
-# The states are named as in the partial index, which SQLite uses only so; without it each read would scan the table.
+# States and due_at are named as in the partial index, which SQLite uses only so; without it each read would scan the table.
 READ = """
 SELECT inbox_events.id, body FROM inbox_events JOIN inbox_payloads ON inbox_payloads.id = payload_id
-WHERE state IN ('RECEIVED', 'RETRYING') ORDER BY due_at, inbox_events.id LIMIT :batch
+WHERE state IN ('RECEIVED', 'RETRYING') AND due_at > 0 ORDER BY due_at, inbox_events.id LIMIT :batch
 """
 COMPLETE = """
 UPDATE inbox_events SET state = 'PROCESSED', attempts = 1, due_at = NULL, finished_at = :at, updated_at = :at

@@ -66,3 +66,56 @@ def serving(module: str, *arguments: object) -> Iterator[Server]:
             yield Server(process)
         finally:
             process.send_signal(signal.SIGKILL)
+
+
+class Child:
+    """A process that has made itself ready, begins when it is told to, and runs until it is killed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """For its CPU time."""
+        return self._process.pid
+
+    def ready(self) -> None:
+        """Wait until it has loaded its code; told or not. Raises BenchError when it has ended."""
+        self._line("it was ready")
+
+    def go(self) -> None:
+        """Let it begin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def begun(self) -> None:
+        """Wait until it works. Raises BenchError when it has ended."""
+        self._line("it began")
+
+    def check(self) -> None:
+        """Raise BenchError when it has ended."""
+        if self._process.poll() is not None:
+            raise BenchError(f"{self._process.args!r} ended with status {self._process.returncode}")
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self._process.kill()
+        self._process.wait()
+
+    def _line(self, what: str) -> None:
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise BenchError(f"{self._process.args!r} ended with status {self._process.wait()} before {what}")
+
+
+@contextlib.contextmanager
+def child(module: str, *arguments: object) -> Iterator[Child]:
+    """A process that begins when it is told to; at the end it is killed without warning."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield Child(process)
+        finally:
+            process.kill()

@@ -1,6 +1,6 @@
 """The measured server: the real HTTP stack and the real ingest, with one of three inboxes behind it.
 
-``python -m bench.server VARIANT FILE``; prints its port, then serves until it is killed.
+``python -m bench.server VARIANT DATABASE``; prints its port, then serves until it is killed.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from pathlib import Path
 
 import uvloop
 
 from bench.load import SECRET
 from surehook.clock import Clock, SystemClock
-from surehook.config import ProviderSettings, RejectionSettings, ServerSettings
+from surehook.config import ProviderSettings, RejectionSettings, ServerSettings, Settings, is_postgres
 from surehook.inbox import Inbox
 from surehook.ingest.http import Accepting, IngestApp
 from surehook.ingest.packs import build_provider
@@ -25,7 +24,7 @@ from surehook.queue.database import DatabaseQueue
 from surehook.secrets import Secret
 from surehook.states import EventState
 from surehook.storage import Storage
-from surehook.storage.sqlite import open_sqlite
+from surehook.wiring.database import open_unmigrated
 
 GROUP, NOTHING, SINGLE = VARIANTS = ("group-commit", "no-store", "commit-each")
 
@@ -41,29 +40,28 @@ class NoStore:
 class CommitEach:
     """The floor above: every request has a transaction and a commit of its own, as most applications do it."""
 
-    def __init__(self, storage: Storage, clock: Clock) -> None:
+    def __init__(self, storage: Storage, writers: int) -> None:
         self._storage = storage
-        self._clock = clock
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Semaphore(writers)
 
     async def accept(self, arrival: Arrival) -> list[Accepted]:
-        """One at a time: SQLite has one writer."""
+        """As many at once as the database lets write."""
         async with self._turn:
             [accepted] = await self._storage.accept([arrival])
         return accepted
 
 
-def inbox(variant: str, storage: Storage, clock: Clock) -> Accepting:
+def inbox(variant: str, storage: Storage, clock: Clock, writers: int) -> Accepting:
     """What stands behind the HTTP stack."""
     if variant == NOTHING:
         return NoStore()
-    return Inbox(storage, DatabaseQueue(), clock) if variant == GROUP else CommitEach(storage, clock)
+    return Inbox(storage, DatabaseQueue(), clock) if variant == GROUP else CommitEach(storage, writers)
 
 
-async def serve(variant: str, path: Path) -> None:
+async def serve(variant: str, url: str) -> None:
     """Listen on a free port until the process is killed."""
     clock, settings = SystemClock(), ServerSettings()
-    database = await open_sqlite(f"sqlite:///{path}")
+    database = await open_unmigrated(Settings(database=url))
     await database.migrate(clock)
     provider = build_provider(
         "stripe",
@@ -72,9 +70,10 @@ async def serve(variant: str, path: Path) -> None:
         settings.max_body,
     )
     rejections = RejectionLog(database.storage, RejectionSettings())
-    app = IngestApp(
-        {"stripe": provider}, inbox(variant, database.storage, clock), rejections, clock, settings
-    )
+    # the pool of PostgreSQL's connections is the bound there; SQLite has one writer
+    writers = settings.max_waiting if is_postgres(url) else 1
+    behind = inbox(variant, database.storage, clock, writers)
+    app = IngestApp({"stripe": provider}, behind, rejections, clock, settings)
     server = Server(app, "127.0.0.1", 0, settings)
     await server.start()
     print(json.dumps({"port": server.port}), flush=True)
@@ -85,10 +84,10 @@ def main() -> None:
     """Until it is killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("variant", choices=VARIANTS)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("database", help="its URL")
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(arguments.variant, arguments.file))
+        runner.run(serve(arguments.variant, arguments.database))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import apsw
 import msgspec
 
 from bench import server
+from bench.looking import looking
 from bench.processes import BenchError, run, serving
 from bench.report import Comparison, Run, Variant
+from bench.rounds import take_turns
 
 FULL = "SQLite WAL, synchronous=FULL"
 
@@ -104,28 +107,25 @@ class Suite:
             return self._deliver(PUBLISHER, "bench.node", "publisher", self._work)
 
         return self._compare(
-            "publishing", {PUBLISHER: surehook, BARE: lambda: self._deliver(BARE, "bench.bare", published)}
+            "publishing",
+            {PUBLISHER: surehook, BARE: lambda: self._deliver(BARE, "bench.bare", f"sqlite:///{published}")},
         )
 
     def _compare(self, title: str, runners: dict[Variant, Runner]) -> Comparison:
-        """Rounds in which every variant has its turn, each round beginning with another one."""
+        """The subject and its floors, in rounds."""
         subject, *floors = runners
-        rounds = []
-        for number in range(self._sizes.rounds):
-            start = number % len(runners)
-            order = [*list(runners)[start:], *list(runners)[:start]]
-            done = {variant: self._run(title, number, runners[variant]) for variant in order}
-            rounds.append(tuple(done[variant] for variant in runners))
+        turns = {variant: partial(self._run, title, runner) for variant, runner in runners.items()}
+        rounds = [tuple(done.values()) for done in take_turns(self._sizes.rounds, turns)]
         return Comparison(title, subject, tuple(floors), tuple(rounds))
 
-    def _run(self, title: str, number: int, runner: Runner) -> Run:
+    def _run(self, title: str, runner: Runner, number: int) -> Run:
         done = runner()
         self._say(f"{title}, round {number + 1}: {done.variant}: {done.rate:.0f}/s, {done.verified} verified")
         return done
 
     def _ingest(self, variant: Variant, inbox: str, count: int) -> Run:
         remove(self._work)
-        with serving("bench.server", inbox, self._work) as process:
+        with serving("bench.server", inbox, f"sqlite:///{self._work}") as process:
             seen = run("bench.load", "--port", process.port, "--server", process.pid, "--count", count)
         if seen["wrong"]:
             raise BenchError(f"{variant.name}: wrong answers: {seen['wrong']}")
@@ -193,15 +193,13 @@ class Suite:
         return self._number("SELECT COUNT(*) FROM inbox_events")
 
     def _number(self, sql: str) -> int:
-        with contextlib.closing(apsw.Connection(str(self._work))) as connection:
-            [row] = connection.execute(sql).fetchall()
-        return int(str(row[0]))
+        with looking(f"sqlite:///{self._work}") as look:
+            return look.number(sql)
 
     def _expect(self, numbers: dict[str, int]) -> None:
         """Raise BenchError unless every statement yields its number."""
-        for sql, number in numbers.items():
-            if (seen := self._number(sql)) != number:
-                raise BenchError(f"a run lost or doubled something: {sql}: {seen}, expected {number}")
+        with looking(f"sqlite:///{self._work}") as look:
+            look.expect(numbers)
 
 
 def remove(path: Path) -> None:

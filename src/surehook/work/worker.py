@@ -92,6 +92,8 @@ class Worker:
         self._freed = asyncio.Event()
         #: When the database is asked next for what is due, by the loop's clock.
         self._poll_at = 0.0
+        #: The last time it was asked, it had all that was wanted.
+        self._backlog = False
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
         self._news: asyncio.Task[Sequence[EventId] | None] | None = None
@@ -149,10 +151,11 @@ class Worker:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._poll_at:
             # the database knows what no queue announces: retries whose time has come, and announcements that were lost
-            claimed = await self._claim(limit, None)
-            self._poll_at = 0.0 if claimed == limit else loop.time() + self._settings.poll / 1000
+            self._backlog = await self._claim(limit, None) == limit
+            self._poll_at = loop.time() + self._settings.poll / 1000
             return
-        ids = await self._wait_for_news(limit, self._poll_at - loop.time())
+        # behind a backlog the queue is only asked for what it has; it has nothing: the database has more
+        ids = await self._wait_for_news(limit, 0 if self._backlog else self._poll_at - loop.time())
         if ids is None:
             self._poll_at = 0.0
         elif not self._stopping:

@@ -49,11 +49,11 @@ RETURNING inbox_events.id, lease_token, attempts, lost_leases, provider, topic, 
 
 -- name: claim_event
 -- moves: RECEIVED | RETRYING -> PROCESSING
--- Take one event that a queue named, if it is still due.
+-- Take one event that a queue named, if it is still due: found by its id, which a plain due_at would keep planners from.
 UPDATE inbox_events
 SET state = 'PROCESSING', attempts = attempts + 1, lease_token = lease_token + 1, lease_until = :lease_until,
     due_at = NULL, updated_at = :now
-WHERE inbox_events.id = :id AND state IN ('RECEIVED', 'RETRYING') AND due_at <= :now
+WHERE inbox_events.id = :id AND state IN ('RECEIVED', 'RETRYING') AND coalesce(due_at, 0) <= :now
 RETURNING inbox_events.id, lease_token, attempts, lost_leases, provider, topic, external_id, type, subject, item,
     occurred_at, received_at, traceparent, payload_id,
     (SELECT content_type FROM inbox_payloads WHERE inbox_payloads.id = payload_id),

@@ -71,7 +71,7 @@ FROM (SELECT state, duplicates FROM inbox_events LIMIT :bound) AS capped GROUP B
 
 -- name: count_named_events
 -- How many events stand in each state that has an index, up to a bound each, and about how many there are in all.
-SELECT 'PROCESSING', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'PROCESSING' AND lease_until > 0 LIMIT :bound) AS capped
+SELECT 'PROCESSING', count(*) FROM (SELECT 1 FROM inbox_events WHERE lease_until > 0 LIMIT :bound) AS capped
 UNION ALL
 SELECT 'RETRYING', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'RETRYING' LIMIT :bound) AS capped
 UNION ALL
@@ -82,7 +82,7 @@ UNION ALL
 SELECT 'DISCARDED', count(*) FROM (SELECT 1 FROM inbox_events WHERE state = 'DISCARDED' LIMIT :bound) AS capped
 UNION ALL
 SELECT 'WAITING', count(*) FROM
-    (SELECT 1 FROM inbox_events WHERE state IN ('RECEIVED', 'RETRYING') AND due_at > 0 LIMIT :bound) AS capped
+    (SELECT 1 FROM inbox_events WHERE due_at > 0 LIMIT :bound) AS capped
 UNION ALL
 SELECT 'ALL', {about_events}
 
@@ -92,7 +92,7 @@ SELECT state, count(*) FROM (SELECT state FROM outbox_messages LIMIT :bound) AS 
 
 -- name: count_named_messages
 -- How many messages stand in each state that has an index, up to a bound each, and about how many there are in all.
-SELECT 'SENDING', count(*) FROM (SELECT 1 FROM outbox_messages WHERE state = 'SENDING' AND lease_until > 0 LIMIT :bound) AS capped
+SELECT 'SENDING', count(*) FROM (SELECT 1 FROM outbox_messages WHERE lease_until > 0 LIMIT :bound) AS capped
 UNION ALL
 SELECT 'RETRYING', count(*) FROM (SELECT 1 FROM outbox_messages WHERE state = 'RETRYING' LIMIT :bound) AS capped
 UNION ALL

@@ -1,0 +1,1 @@
+"""Measures the scaled profile: PostgreSQL, Redis and several processes. See ../README.md."""
