@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
 import apsw
 import msgspec
+import psycopg
 from examples.demo.receiver import LOG
 from examples.demo.signing import Request
 
@@ -70,15 +71,12 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Database:
-    """A reader of the shop's database, beside Surehook and read-only."""
+    """A reader of the shop's database, beside Surehook."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        self._connection.set_busy_timeout(5_000)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+    def __init__(self, ask: Callable[[str], Iterable[tuple[Any, ...]]], close: Callable[[], object]) -> None:
+        self._ask = ask
+        #: Let go of the file, or of the server.
+        self.close = close
 
     def progress(self) -> Progress:
         """For the waiting and for the live display; the verdict rests on the command line's answers."""
@@ -97,8 +95,20 @@ class Database:
         return self._counts(f"SELECT event, COUNT(*) FROM {table} GROUP BY event")
 
     def _counts(self, sql: str) -> dict[str, int]:
-        found: dict[str, int] = dict(cast("Iterable[tuple[str, int]]", self._connection.execute(sql)))
-        return found
+        return dict(cast("Iterable[tuple[str, int]]", self._ask(sql)))
+
+
+def open_file(path: Path) -> Database:
+    """The shop's SQLite database, read-only."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(5_000)
+    return Database(connection.execute, connection.close)
+
+
+def open_server(url: str) -> Database:
+    """The shop's PostgreSQL database, read-only."""
+    connection = psycopg.connect(url, autocommit=True, options="-c default_transaction_read_only=on")
+    return Database(lambda sql: connection.execute(sql.encode()), connection.close)
 
 
 class Received(msgspec.Struct, frozen=True):

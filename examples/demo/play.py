@@ -30,7 +30,7 @@ class Play:
         self._show = show
         self._plan: Plan = make_plan(stage.secrets, SystemClock().now() // 1000)
         self._answers = Answers()
-        self._database = Database(stage.folder / "shop.db")
+        self._database: Database = stage.open_database()
 
     async def perform(self) -> list[Line]:
         """Everything, in order; returns the lines of the table."""
@@ -48,10 +48,14 @@ class Play:
             f"Sending {len(self._plan.first)} webhooks, {expected.rejected} of them forged or stale ..."
         )
         await send(self._stage.url, self._plan.first, self._answers)
+        await self._interfere()
         await self._until("the events to be processed or dead", self._settled)
         self._show.say("Sending some of them again, and one old body under a new delivery id ...")
         await send(self._stage.url, self._plan.later, self._answers)
         await self._until("the replay suspect", lambda: self._database.progress().stored >= expected.accepted)
+
+    async def _interfere(self) -> None:
+        """What else happens while the first events are processed: here nothing."""
 
     def _settled(self) -> bool:
         progress = self._database.progress()
@@ -97,6 +101,7 @@ class Play:
         return [
             *self._ingest_lines(expected, events, rejections),
             *self._event_lines(expected, events, dead),
+            *self._interference_lines(events),
             *self._effect_lines(expected),
             *self._message_lines(expected, messages),
         ]
@@ -137,6 +142,10 @@ class Play:
             Line("ignored (no handler)", expected.ignored, count(lambda event: event["state"] == "IGNORED")),
         ]
 
+    def _interference_lines(self, _events: list[dict[str, Any]]) -> list[Line]:
+        """The numbers that follow from ``_interfere``."""
+        return []
+
     def _effect_lines(self, expected: Expected) -> list[Line]:
         lines = []
         twice = 0
@@ -167,7 +176,7 @@ class Play:
         while not check():
             self._stage.check()
             if time.monotonic() > deadline:
-                raise DemoError(f"waited {PATIENCE:.0f} s for {what}\n{self._stage.log_end('surehook')}")
+                raise DemoError(f"waited {PATIENCE:.0f} s for {what}\n{self._stage.log_ends()}")
             await asyncio.sleep(0.05)
 
     @contextlib.asynccontextmanager

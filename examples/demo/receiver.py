@@ -1,12 +1,14 @@
 """The services that the shop talks to: chat, ledger, warehouse and a carrier, in a process of their own.
 
 Every delivery is verified with the official ``standardwebhooks`` library and written to a log of one JSON object a line.
-The warehouse answers 503 while the file ``warehouse-is-down`` exists; the carrier refuses the first try of every order.
+The warehouse answers 503 while the file ``warehouse-is-down`` exists; the carrier refuses the first try of every order,
+and answers nobody while ``carrier-is-slow`` exists.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -17,6 +19,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 NAMES = ("chat", "ledger", "warehouse")
 OUTAGE = "warehouse-is-down"
+SLOWNESS = "carrier-is-slow"
 LOG = "receiver.jsonl"
 
 
@@ -25,6 +28,7 @@ class Receiver:
 
     def __init__(self, folder: Path) -> None:
         self._outage = folder / OUTAGE
+        self._slowness = folder / SLOWNESS
         self._log = (folder / LOG).open("a", buffering=1, encoding="utf-8")
         self._keys = {name: Webhook(os.environ[f"{name.upper()}_SECRET"]) for name in NAMES}
         self._asked: set[str] = set()
@@ -54,6 +58,8 @@ class Receiver:
 
     async def label(self, request: web.Request) -> web.Response:
         """A shipping label, on the second request with the same key: carriers are like that."""
+        while self._slowness.exists():  # noqa: ASYNC110 - another process removes it
+            await asyncio.sleep(0.05)
         key = request.headers["Idempotency-Key"]
         if key not in self._asked:
             self._asked.add(key)

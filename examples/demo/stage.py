@@ -13,9 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
+from examples.demo.evidence import Database, open_file
 from examples.demo.receiver import OUTAGE
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +33,13 @@ class DemoError(Exception):
 
 
 class Stage:
-    """Surehook and the receiver as processes of their own, over a folder that is made anew at each start."""
+    """Surehook and the receiver as processes of their own, over a folder that is made anew at each start.
+
+    Here it is the embedded profile: one process of Surehook, and SQLite.
+    """
+
+    #: What runs, in words.
+    cast = "Surehook on SQLite, and a receiver"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -55,8 +63,17 @@ class Stage:
         """While this file exists the warehouse answers 503."""
         return self.folder / OUTAGE
 
+    @property
+    def database_name(self) -> str:
+        """Where the events are, for a person who wants to look."""
+        return str(self.folder / "shop.db")
+
+    def open_database(self) -> Database:
+        """A look into the database from outside."""
+        return open_file(self.folder / "shop.db")
+
     def set_up(self) -> None:
-        """Make the folder: the shop, its configuration with this run's ports, this run's secrets."""
+        """Make the folder, with the shop in it. Raises DemoError when it holds something of somebody else's."""
         if self.folder.exists():
             if not (self.folder / MARK).exists() and any(self.folder.iterdir()):
                 raise DemoError(
@@ -67,15 +84,14 @@ class Stage:
         (self.folder / MARK).touch()
         for name in ("app.py", "tax_rates.json"):
             shutil.copy(SHOP / name, self.folder)
-        self._write_configuration()
-        self._write_environment()
         self.outage.touch()
 
-    def _write_configuration(self) -> None:
+    def configuration(self) -> str:
+        """The shop's own, with this run's ports."""
         text = (SHOP / "surehook.toml").read_text(encoding="utf-8")
         for usual, port in zip(PORTS, (self.port, self.console, self.receiver), strict=True):
             text = text.replace(str(usual), str(port))
-        (self.folder / "surehook.toml").write_text(text, encoding="utf-8")
+        return text
 
     def _write_environment(self) -> None:
         """For a shell that wants to look around with ``surehook``: its path, and this run's secrets."""
@@ -85,15 +101,26 @@ class Stage:
         file.touch(mode=0o600)
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    async def start(self) -> None:
-        """Start both processes and wait until both answer."""
+    async def start(self, say: Callable[[str], None]) -> None:
+        """Write what they need, start all processes and wait until they can work; ``say`` tells what takes long."""
+        say(f"Starting {self.cast}, in {self.folder} ...")
+        (self.folder / "surehook.toml").write_text(self.configuration(), encoding="utf-8")
+        self._write_environment()
         here = ("--port", str(self.receiver), "--folder", str(self.folder))
         await self._start("receiver", "-m", "examples.demo.receiver", *here)
-        await self._start("surehook", "-m", "surehook", "--config", "surehook.toml", "run")
-        await self._answers("receiver", f"http://127.0.0.1:{self.receiver}/")
-        await self._answers("surehook", f"{self.url}/readyz")
+        await self.start_surehook()
+        await self.answers("receiver", f"http://127.0.0.1:{self.receiver}/")
 
-    async def _start(self, name: str, *arguments: str) -> None:
+    async def start_surehook(self) -> None:
+        """Start it, and wait until it can work."""
+        await self.run("surehook")
+        await self.answers("surehook", f"{self.url}/readyz")
+
+    async def run(self, name: str, *arguments: str) -> int:
+        """``surehook run`` with these arguments, under a name of ours; returns its process id."""
+        return await self._start(name, "-m", "surehook", "--config", "surehook.toml", "run", *arguments)
+
+    async def _start(self, name: str, *arguments: str) -> int:
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, *arguments),
@@ -103,12 +130,14 @@ class Stage:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the demo, which then ends the others in order
             )
+        return self._processes[name].pid
 
     def _env(self) -> dict[str, str]:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         return os.environ | self.environment | {"PYTHONPATH": os.pathsep.join(paths)}
 
-    async def _answers(self, name: str, url: str) -> None:
+    async def answers(self, name: str, url: str) -> None:
+        """Wait for a 200. Raises DemoError when it does not come."""
         async with aiohttp.ClientSession() as session:
             for _ in range(600):
                 self.check()
@@ -119,18 +148,22 @@ class Stage:
                 except aiohttp.ClientConnectionError:
                     pass
                 await asyncio.sleep(0.05)
-        raise DemoError(f"{name} does not answer on {url}\n{self.log_end(name)}")
+        raise DemoError(f"{name} does not answer on {url}\n{self.log_ends()}")
 
     def check(self) -> None:
         """Raise DemoError when one of the processes has ended."""
         for name, process in self._processes.items():
             if process.returncode is not None:
-                raise DemoError(f"{name} ended with status {process.returncode}\n{self.log_end(name)}")
+                raise DemoError(f"{name} ended with status {process.returncode}\n{self.log_ends()}")
 
-    def log_end(self, name: str) -> str:
-        """The last lines of a process's log."""
-        lines = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join([f"The end of {name}.log:", *lines[-20:]])
+    def log(self, name: str) -> str:
+        """What a process has written."""
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def log_ends(self) -> str:
+        """The last lines of every log."""
+        ends = [[f"The end of {name}.log:", *self.log(name).splitlines()[-20:]] for name in self._processes]
+        return "\n".join(line for end in ends for line in end)
 
     async def command(self, *arguments: str) -> str:
         """Run ``surehook`` as a user would; returns what it prints. Raises DemoError when it fails."""
@@ -150,7 +183,7 @@ class Stage:
         return out.decode()
 
     async def stop(self) -> dict[str, int]:
-        """End both, Surehook first, as a service manager would; returns the exit status of each."""
+        """End all, the receiver last, as a service manager would; returns the exit status of each."""
         ends = {}
         for name, process in reversed(self._processes.items()):
             if process.returncode is None:

@@ -112,11 +112,11 @@ def test_no_class_has_more_than_16_public_methods() -> None:
         ("storage", "Storage", 16),
         ("storage", "Reader", 16),
         ("storage", "UnitOfWork", 8),
-        ("queue", "Queue", 4),
+        ("queue", "Queue", 7),
     ],
 )
 def test_a_seam_stays_small_and_specified(module: str, protocol: str, limit: int) -> None:
-    """The storage seam has at most 16 write verbs, the queue at most 4; each says in words what it promises."""
+    """At most 16 write verbs for the storage, 7 for the queue, start and close among them; each says what it promises."""
     seam = tree(PACKAGE / module / "__init__.py")
     [node] = [item for item in seam.body if isinstance(item, ast.ClassDef) and item.name == protocol]
     verbs = public_methods(node)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
+from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import apsw
+import psycopg
 import pytest
-from tests.architecture.sources import DOCS, MIGRATIONS, PACKAGE, Statement, code_blocks, statements
+from tests.architecture.sources import (
+    DOCS,
+    MIGRATIONS,
+    PACKAGE,
+    Statement,
+    code_blocks,
+    modules,
+    shown,
+    statements,
+    tree,
+)
+from tests.services import PostgresServer
 
 from surehook.states import (
     CLAIMABLE_EVENTS,
@@ -21,7 +36,9 @@ from surehook.states import (
     EventState,
     MessageState,
 )
-from surehook.storage.dialect import SQLITE
+from surehook.storage.dialect import POSTGRESQL, SQLITE, Dialect
+from surehook.storage.migrate import load_migrations, split_script
+from surehook.storage.postgres.placeholders import bind
 
 Moves = dict[str | None, frozenset[str]]
 
@@ -161,9 +178,39 @@ def test_statement_names_are_unique_and_used() -> None:
     counts = Counter(statement.name for statement in STATEMENTS)
     twice = [name for name, count in counts.items() if count > 1]
     assert not twice, f"two statements of one name: {', '.join(twice)}"
-    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "storage").glob("*.py")))
-    unused = [name for name in counts if not re.search(rf"[\"']{name}[\"']|\.{name}\b", code)]
+    texts = [
+        text for path in modules() if path.parent == PACKAGE / "storage" for text in texts_of(tree(path))
+    ]
+    unused = [name for name in counts if not any(re.fullmatch(text, name) for text in texts)]
     assert not unused, f"statements that no code uses: {', '.join(unused)}"
+
+
+def texts_of(module: ast.Module) -> Iterator[str]:
+    """The texts in a module that can be a name, as patterns; an f-string stands for whatever it can become."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else r"\w+" for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"\w+", str(node.value)):
+            yield str(node.value)
+
+
+#: What only one of the databases has; a token of the dialect stands for it.
+HABITS = (
+    r"::",
+    r"\bnow\(\)",
+    r"\bdatetime\(",
+    r"\bunixepoch\(",
+    r"\bjulianday\(",
+    r"\bjson_each\(",
+    r"\bunnest\(",
+    r"\bANY\s*\(",
+    r"\bFOR UPDATE\b",
+    r"\bSKIP LOCKED\b",
+    r"\browid\b",
+    r"\bpg_\w+",
+)
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=str)
@@ -172,29 +219,41 @@ def test_a_statement_is_named_explained_and_common_sql(statement: Statement) -> 
     assert re.match(r"[A-Z].*[.?]$", statement.sentence), f"{statement}: say in a sentence what it does"
     assert statement.sql
     assert not statement.sql.endswith(";"), f"{statement}: no semicolon"
-    for habit in (
-        r"::",
-        r"\bnow\(\)",
-        r"\bdatetime\(",
-        r"\bunixepoch\(",
-        r"\bjson_each\(",
-        r"\bunnest\(",
-        r"\bANY\s*\(",
-    ):
+    for habit in HABITS:
         assert not re.search(habit, statement.sql, flags=re.IGNORECASE), (
             f"{statement}: {habit} is one engine's own"
         )
 
 
+def script(dialect: Dialect) -> list[str]:
+    """The statements of all migrations of one database, in order."""
+    return [
+        statement
+        for migration in load_migrations(dialect.name)
+        for statement in split_script(dialect.render(migration.sql))
+    ]
+
+
+#: What the migrator makes before the first migration.
+LEDGER = "CREATE TABLE schema_migrations (version integer, name text, checksum text, applied_at bigint)"
+
+
 @pytest.fixture(scope="module")
-def schema() -> apsw.Connection:
-    """An empty database with every migration applied."""
+def sqlite() -> apsw.Connection:
+    """An empty file with every migration applied."""
     connection = apsw.Connection(":memory:")
-    files = sorted(MIGRATIONS.glob("*.sql"))
-    assert files
-    for path in files:
-        connection.execute(SQLITE.render(path.read_text(encoding="utf-8")))
+    for statement in [LEDGER, *script(SQLITE)]:
+        connection.execute(statement)
     return connection
+
+
+@pytest.fixture(scope="module")
+def postgresql(postgres: PostgresServer) -> Iterator[psycopg.Connection]:
+    """An empty database with every migration applied."""
+    with postgres.database() as url, psycopg.connect(url, autocommit=True) as connection:
+        for statement in [LEDGER, *script(POSTGRESQL)]:
+            connection.execute(statement.encode())
+        yield connection
 
 
 def nothing_bound(sql: str) -> dict[str, None]:
@@ -202,10 +261,71 @@ def nothing_bound(sql: str) -> dict[str, None]:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=str)
-def test_a_statement_fits_the_schema(schema: apsw.Connection, statement: Statement) -> None:
+def test_a_statement_fits_the_schema_of_sqlite(sqlite: apsw.Connection, statement: Statement) -> None:
     sql = SQLITE.render(statement.sql)
-    assert not re.search(r"[{}]", sql)
-    schema.execute("EXPLAIN " + sql, nothing_bound(sql)).fetchall()
+    sqlite.execute("EXPLAIN " + sql, nothing_bound(sql)).fetchall()
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=str)
+def test_a_statement_fits_the_schema_of_postgresql(
+    postgresql: psycopg.Connection, statement: Statement
+) -> None:
+    """Prepared as the adapter does: the server finds the type of every parameter by its place."""
+    bound = bind(POSTGRESQL.render(statement.sql), False)
+    postgresql.execute(f"PREPARE {statement.name} AS {bound.sql}".encode())
+    nothing = ", ".join(["NULL"] * len(bound.names))
+    postgresql.execute(f"EXPLAIN EXECUTE {statement.name}{f' ({nothing})' if nothing else ''}".encode())
+
+
+def migration_files() -> list[Path]:
+    found = sorted(MIGRATIONS.glob("*.sql"))
+    assert len(found) >= 2
+    return found
+
+
+def tokens_of(sql: str) -> set[str]:
+    return set(re.findall(r"\{(\w*)\}", sql))
+
+
+def test_every_token_is_known_to_both_dialects_and_used() -> None:
+    texts = {str(each): each.sql for each in STATEMENTS}
+    texts |= {shown(path): path.read_text(encoding="utf-8") for path in migration_files()}
+    used = {token for text in texts.values() for token in tokens_of(text)}
+    assert SQLITE.tokens.keys() == POSTGRESQL.tokens.keys() == used
+    for where, text in texts.items():
+        for dialect in (SQLITE, POSTGRESQL):
+            assert not re.search(r"[{}]", dialect.render(text)), f"{where}: a brace is left"
+
+
+@pytest.mark.parametrize("path", migration_files(), ids=lambda path: path.name)
+def test_a_migration_is_numbered_explained_and_can_be_cut(path: Path) -> None:
+    number, name, *dialect = re.fullmatch(r"(\d{4})_([a-z_]+)(?:\.(\w+))?\.sql", path.name).groups()  # type: ignore[union-attr] # else it fails
+    text = path.read_text(encoding="utf-8")
+    assert text.lstrip().startswith("-- "), f"{path.name}: say in the first line what it is for"
+    assert "/*" not in text, f"{path.name}: comments are lines that begin with --"
+    for line in text.splitlines():
+        _, dashes, comment = line.partition("--")
+        assert not dashes or line.lstrip().startswith("--"), (
+            f"{path.name}: a comment stands on a line of its own: {comment}"
+        )
+    for quoted in re.findall(r"'[^']*'", "\n".join(split_script(text))):
+        assert ";" not in quoted, f"{path.name}: the script is cut at every semicolon, also in {quoted}"
+    if dialect != [None]:
+        assert dialect[0] in {SQLITE.name, POSTGRESQL.name}
+        assert path.with_name(f"{number}_{name}.sql").is_file(), (
+            f"{path.name} stands beside one for all databases"
+        )
+
+
+def test_every_migration_after_the_first_says_which_code_still_works_with_it() -> None:
+    common = [path for path in migration_files() if path.name.count(".") == 1]
+    assert [int(path.name[:4]) for path in common] == list(range(1, len(common) + 1))
+    for path in common[1:]:
+        found = re.findall(r"^-- needs: (\d+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert len(found) == 1, (
+            f"{path.name}: one line '-- needs: N' names the oldest schema whose code works with it"
+        )
+        assert 1 <= int(found[0]) <= int(path.name[:4])
 
 
 def check_of(constraint: str) -> list[set[str]]:

@@ -13,7 +13,7 @@ from surehook.clock import ManualClock
 from surehook.storage.postgres import open_postgres
 from surehook.storage.sqlite import open_sqlite
 from tests.conftest import AnyDatabase
-from tests.services import PostgresServer
+from tests.services import Pgbouncer, PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,14 @@ def postgres_url(postgres: PostgresServer, template: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: PostgresServer) -> Iterator[Pgbouncer]:
+    """A pooler in transaction mode in front of the server."""
+    with Pgbouncer(postgres) as pooler:
+        yield pooler
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
 async def database(
     request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
 ) -> AsyncIterator[AnyDatabase]:
@@ -48,6 +55,11 @@ async def database(
         database: AnyDatabase = await open_sqlite(f"sqlite:///{tmp_path}/surehook.db")
         await database.migrate(clock)
     else:
-        database = await open_postgres(request.getfixturevalue("postgres_url"))
+        url: str = request.getfixturevalue("postgres_url")
+        if request.param == "pgbouncer":
+            pooler: Pgbouncer = request.getfixturevalue("pgbouncer")
+            url = pooler.url(url.rpartition("/")[2])
+        database = await open_postgres(url)
+        assert database.pooled == (request.param == "pgbouncer")
     yield database
     await database.close()

@@ -115,6 +115,23 @@ def held_in_thread(event: Event, tx: SyncTransaction) -> None:
         gate_in_thread()
 
 
+@app.on("acme", "order.slow")
+async def slow(event: Event, tx: Transaction) -> None:
+    """Takes its time, before its transaction and inside."""
+    await asyncio.sleep(event.data["pause"])
+    await tx.execute(EFFECT, effect(event))
+    tx.publish(**message(event))
+    await asyncio.sleep(event.data["pause"])
+
+
+@app.on("acme", "order.slow_in_thread")
+def slow_in_thread(event: Event, tx: SyncTransaction) -> None:
+    time.sleep(event.data["pause"])
+    tx.execute(EFFECT, effect(event))
+    tx.publish(**message(event))
+    time.sleep(event.data["pause"])
+
+
 @app.on("acme", "order.failing")
 async def failing(event: Event, tx: Transaction) -> None:
     """Fails so many times, each time after it has written and published."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.scenario.backends import BACKENDS, Backend, on_postgres, on_sqlite
 from tests.scenario.receiver import Receiver
 from tests.scenario.scene import Scene, installation
 from tests.scenario.sender import Sender
+from tests.services import PostgresServer, RedisServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,19 +35,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in cuts]
 
 
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """Each of them in turn, empty; servers are started for those that need one."""
+    kind, queue = request.param.split("-")
+    redis: RedisServer | None = request.getfixturevalue("redis_server") if queue == "redis" else None
+    if kind == "sqlite":
+        yield on_sqlite(tmp_path / "surehook.db", redis)
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        yield on_postgres(url, redis)
+
+
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(tmp_path: Path, backend: Backend) -> AsyncIterator[Scene]:
     """The three parties, with an installation that is configured but not started; killed at the end."""
     async with (
         Receiver("ledger", tmp_path / "ledger.log") as ledger,
         Receiver("store", tmp_path / "store.log") as store,
     ):
-        folder = tmp_path / "installation"
-        folder.mkdir()
-        server = installation(folder, ledger, store)
+        server = installation(tmp_path / "installation", ledger, store, backend=backend)
         async with Sender(server.url, tmp_path / "journal.jsonl") as sender:
             try:
-                yield Scene(sender, server, ledger, store)
+                yield Scene(backend, sender, server, ledger, store)
             finally:
                 await server.kill()
                 sys.stdout.write(server.logs())  # pytest shows it when the scenario fails

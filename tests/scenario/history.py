@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import apsw
 import msgspec
 
 from surehook.ids import EVENT_PREFIX, MESSAGE_PREFIX, typeid
+from tests.scenario.databases import Database
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -101,60 +100,6 @@ class History(msgspec.Struct, frozen=True):
     effects: Sequence[str]
     messages: Sequence[StoredMessage]
     deliveries: Sequence[Delivery]
-
-
-class Database:
-    """A look into an installation's database from outside: read-only, a new connection for each look."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of one SELECT."""
-        with closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            connection.set_busy_timeout(5_000)
-            return list(connection.execute(sql, parameters))
-
-    def value(self, sql: str, *parameters: Any) -> Any:
-        """The only value of the only row."""
-        ((value,),) = self.query(sql, *parameters)
-        return value
-
-    def event(self, external_id: str) -> dict[str, Any]:
-        """One event's row by its external id, or an empty dict."""
-        return self._row("inbox_events", "external_id", external_id)
-
-    def messages(self, event_id: bytes) -> list[dict[str, Any]]:
-        """The messages that an event caused."""
-        ids = self.query("SELECT id FROM outbox_messages WHERE event_id = ? ORDER BY id", event_id)
-        return [self._row("outbox_messages", "id", id) for (id,) in ids]
-
-    def failures(self, row_id: bytes) -> list[dict[str, Any]]:
-        """The failed attempts of an event or message, oldest first."""
-        ids = self.query("SELECT id FROM failures WHERE row_id = ? ORDER BY failed_at, id", row_id)
-        return [self._row("failures", "id", id) for (id,) in ids]
-
-    def effects(self, external_id: str) -> int:
-        """How many rows handlers have written for an event."""
-        return int(self.value("SELECT count(*) FROM effects WHERE external_id = ?", external_id))
-
-    def unfinished(self) -> int:
-        """Events and messages that are not at rest yet."""
-        return int(
-            self.value(
-                "SELECT (SELECT count(*) FROM inbox_events WHERE finished_at IS NULL)"
-                " + (SELECT count(*) FROM outbox_messages WHERE finished_at IS NULL)"
-            )
-        )
-
-    def _row(self, table: str, column: str, value: Any) -> dict[str, Any]:
-        with closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            connection.set_busy_timeout(5_000)
-            cursor = connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", (value,))
-            row = cursor.fetchone()
-            if row is None:
-                return {}
-            return dict(zip((name for name, _ in cursor.get_description()), row, strict=True))
 
 
 def read_history(database: Database, journals: Iterable[Path], logs: Iterable[Path]) -> History:

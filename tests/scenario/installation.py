@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping
@@ -18,9 +16,11 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tests.scenario.history import Database
+from tests.scenario.backends import Backend
+from tests.scenario.databases import Database, SqliteDatabase
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import PROVIDERS, SECRETS
+from tests.services import free_port
 
 #: Durations that let a scenario pass in seconds; each is far below the default of DESIGN section 8.
 FAST: dict[str, Any] = {
@@ -38,6 +38,9 @@ FAST: dict[str, Any] = {
     },
     "providers": PROVIDERS,
 }
+
+#: For scenarios that wait for the end of a lease.
+SHORT_LEASE = {"timeout": "500ms", "transaction_budget": "500ms", "lease": "1200ms", "heartbeat": "300ms"}
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -62,7 +65,7 @@ class Installation:
         self.folder = folder
         self.port, console = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.database = Database(folder / "surehook.db")
+        self.database: Database = SqliteDatabase(folder / "surehook.db")
         self.process: Process | None = None
         self._environment = {**os.environ, **SECRETS, **environment}
         self._settings: dict[str, Any] = FAST
@@ -74,12 +77,21 @@ class Installation:
         self._settings = merged(self._settings, changes)
         (self.folder / "surehook.toml").write_text(toml(self._settings))
 
+    def use(self, backend: Backend) -> None:
+        """Stand on this database and queue, instead of a SQLite file in its own folder."""
+        self.database = backend.database
+        self.configure(**backend.settings)
+
     async def start(self, *, until_ready: bool = True) -> None:
         """Run it, and wait until it can do its work."""
-        with (self.folder / "run.out").open("ab") as out, (self.folder / "run.err").open("ab") as err:
-            self.process = await self._spawn("run", stdout=out, stderr=err)
+        self.process = await self.run()
         if until_ready:
             await wait_until(self.ready, "/readyz answers 200")
+
+    async def run(self, *arguments: str, log: str = "run") -> Process:
+        """``surehook run`` with these arguments, in a process whose output goes into files of this name."""
+        with (self.folder / f"{log}.out").open("ab") as out, (self.folder / f"{log}.err").open("ab") as err:
+            return await self._spawn("run", *arguments, stdout=out, stderr=err)
 
     async def ready(self) -> bool:
         """Whether ``/readyz`` says yes. Raises AssertionError when the process has ended."""
@@ -174,18 +186,8 @@ class Installation:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on.
-
-    They are below the range that the kernel takes the ports of outgoing connections from: while the process is
-    dead, a sender's own connection could otherwise sit on its port, or even connect to itself.
-    """
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if port not in ports and probe.connect_ex(("127.0.0.1", port)) != 0:
-                ports.append(port)
-    return ports
+    """Ports that nobody listens on, and that no other test takes."""
+    return [free_port() for _ in range(count)]
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

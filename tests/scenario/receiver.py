@@ -34,6 +34,8 @@ class Receiver:
         #: What to answer to the next deliveries, and to all the others.
         self.script: deque[int | None] = deque()
         self.otherwise: int | None = 204
+        #: How many deliveries its log holds.
+        self.count = 0
         self._verifier = Verifier(SECRET)
         self._stopped = asyncio.Event()
 
@@ -75,6 +77,7 @@ class Receiver:
             at=SystemClock().now(),
         )
         os.write(self._log, msgspec.json.encode(delivery) + b"\n")
+        self.count += 1
         if delivery.status is None:
             await self._stopped.wait()
         return web.Response(status=delivery.status or 503)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.scenario.backends import Backend
 from tests.scenario.checker import Violation, check
 from tests.scenario.history import History, read_history
 from tests.scenario.installation import Installation
@@ -15,8 +16,9 @@ from tests.scenario.webhooks import EXPECTED
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """The three parties."""
+    """The three parties, and what the installation stands on."""
 
+    backend: Backend
     sender: Sender
     server: Installation
     ledger: Receiver
@@ -32,9 +34,12 @@ class Scene(msgspec.Struct, frozen=True):
         return check(self.history(), EXPECTED)
 
 
-def installation(folder: Path, *receivers: Receiver) -> Installation:
-    """An installation, not started yet, that delivers to these receivers."""
+def installation(folder: Path, *receivers: Receiver, backend: Backend | None = None) -> Installation:
+    """An installation, not started yet, that delivers to these receivers; alone on a SQLite file unless told otherwise."""
+    folder.mkdir()
     server = Installation(folder, {"RECEIVER_SECRET": SECRET})
+    if backend is not None:
+        server.use(backend)
     server.configure(destinations={receiver.name: destination(receiver) for receiver in receivers})
     return server
 

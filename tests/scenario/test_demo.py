@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,23 @@ def test_the_demo_ends_well_and_every_number_is_what_it_must_be(tmp_path: Path) 
     assert row(demo.stdout, "duplicates") == ["24", "24", "24", "ok"]
     assert row(demo.stdout, "rejected") == ["13", "13", "13", "ok"]
     assert row(demo.stdout, "replayed") == ["3", "3", "ok"]
+    assert row(demo.stdout, "delivered") == ["36", "36", "36", "ok"]
+    assert "\x1b" not in demo.stdout
+
+
+def test_the_scaled_demo_kills_a_worker_and_every_number_is_what_it_must_be(tmp_path: Path) -> None:
+    demo = run_demo("--profile", "scaled", "--folder", str(tmp_path / "demo"))
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "WRONG" not in demo.stdout
+    [killed] = re.findall(
+        r"^Worker process (\d+) is in the middle of (\d) orders: kill -9", demo.stdout, re.M
+    )
+    [other] = re.findall(r"^Process (\d+) has taken its place", demo.stdout, re.M)
+    assert other != killed[0]
+    assert row(demo.stdout, "cut off by kill -9") == [killed[1], killed[1], "ok"]
+    assert row(demo.stdout, "accepted") == ["157", "157", "157", "ok"]
+    assert row(demo.stdout, "rows in shop_orders") == ["8", "8", "ok"]
+    assert row(demo.stdout, "events with two effects") == ["0", "0", "ok"]
     assert row(demo.stdout, "delivered") == ["36", "36", "36", "ok"]
     assert "\x1b" not in demo.stdout
 

@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.scenario.installation import Installation
+from tests.scenario.backends import BACKENDS, SQLITE_ONLY
+from tests.scenario.installation import SHORT_LEASE, Installation
+from tests.scenario.load import PATIENT, assert_it_was_hit, random_chance, send_until
 from tests.scenario.scene import Scene, installation
-from tests.scenario.sender import Sender
 from tests.scenario.waiting import wait_until
-from tests.scenario.webhooks import Webhook, invoice, order, push
-
-KILLS = 50
-SENDERS = 8
-
-#: What is sent: with and without a transaction, on the loop and in threads, from three kinds of provider.
-KINDS: list[Callable[[str], Webhook]] = [
-    lambda id: order(id, "order.paid"),
-    lambda id: order(id, "order.packed"),
-    lambda id: order(id, "order.seen"),
-    lambda id: order(id, "order.filed"),
-    lambda id: order(id, "order.paid", to="store"),
-    invoice,
-    push,
-]
-
-#: Nothing is given up on: neither what was killed often nor what was tried often is to blame.
-PATIENT = {
-    "handlers": {
-        "timeout": "1s",
-        "transaction_budget": "400ms",
-        "lease": "1500ms",
-        "heartbeat": "400ms",
-        "poison_after": 1000,
-        "retries": ["100ms"] * 100,
-    },
-    "destinations": {name: {"retries": ["100ms"] * 100} for name in ("ledger", "store")},
-}
+from tests.scenario.webhooks import order
 
 
+@SQLITE_ONLY
 @pytest.mark.timeout(420)
 async def test_fifty_kills_lose_and_repeat_nothing(scene: Scene) -> None:
-    chance = random.Random(seed := int(os.environ.get("SCENARIO_SEED", random.randrange(2**32))))
-    sys.stdout.write(f"SCENARIO_SEED={seed}\n")
-    scene.server.configure(**PATIENT)
-    over = asyncio.Event()
-    async with asyncio.TaskGroup() as load:
-        for number in range(SENDERS):
-            load.create_task(send(scene.sender, number, random.Random(chance.random()), over))
-        for _ in range(KILLS):
-            await live_and_die(scene.server, chance)
-        over.set()
-        await scene.server.start()
-    await scene.server.settled(within=120)
-    assert await scene.server.stop() == 0
+    await assert_kills_do_no_harm(scene, 50)
 
-    assert scene.violations() == []
-    assert_it_was_hit(scene)
+
+@pytest.mark.parametrize("backend", BACKENDS[1:], indirect=True)
+async def test_ten_kills_lose_and_repeat_nothing_anywhere(scene: Scene) -> None:
+    await assert_kills_do_no_harm(scene, 10)
 
 
 @pytest.mark.parametrize("event", ["order.held", "order.held_in_thread"])
@@ -72,6 +34,8 @@ async def test_paused_worker_that_lost_its_lease_writes_nothing(
 ) -> None:
     """A process that stands still for longer than its lease finds, when it goes on, that another one was faster."""
     paused, other = scene.server, second_process(scene, tmp_path / "other")
+    for each in (paused, other):
+        each.configure(handlers=SHORT_LEASE)
     await paused.start()
     await scene.sender.post(order("o-1", event, hold="before"))
     await wait_until(lambda: paused.notes("held"), "the handler is within its work")
@@ -94,9 +58,7 @@ async def test_paused_worker_that_lost_its_lease_writes_nothing(
 
 async def test_event_that_kills_its_worker_is_given_up_on(scene: Scene) -> None:
     server = scene.server
-    server.configure(
-        handlers={"timeout": "500ms", "transaction_budget": "300ms", "lease": "1s", "heartbeat": "300ms"}
-    )
+    server.configure(handlers=SHORT_LEASE)
     await server.start()
     deadly = asyncio.create_task(scene.sender.post(order("deadly", "order.deadly")))
     for deaths in range(1, 4):
@@ -114,13 +76,27 @@ async def test_event_that_kills_its_worker_is_given_up_on(scene: Scene) -> None:
     await deadly
 
 
+async def assert_kills_do_no_harm(scene: Scene, kills: int) -> None:
+    """Kill it so many times under load; at the end all is as if nothing had happened."""
+    chance = random_chance()
+    scene.server.configure(**PATIENT)
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as load:
+        load.create_task(send_until(over, scene.sender, chance))
+        for _ in range(kills):
+            await live_and_die(scene.server, chance)
+        over.set()
+        await scene.server.start()
+    await scene.server.settled(within=120)
+    assert await scene.server.stop() == 0
+
+    assert scene.violations() == []
+    assert_it_was_hit(scene, kills // 2)
+
+
 def second_process(scene: Scene, folder: Path) -> Installation:
     """Another process that works on the same database."""
-    folder.mkdir()
-    other = installation(folder, scene.ledger, scene.store)
-    other.configure(database=f"sqlite:///../{scene.server.folder.name}/surehook.db")
-    other.database = scene.server.database
-    return other
+    return installation(folder, scene.ledger, scene.store, backend=scene.backend)
 
 
 async def live_and_die(server: Installation, chance: random.Random) -> None:
@@ -128,28 +104,3 @@ async def live_and_die(server: Installation, chance: random.Random) -> None:
     await server.start(until_ready=chance.random() < 0.8)
     await asyncio.sleep(chance.uniform(0, 0.8))  # not to wait for anything: it is the moment that is random
     await server.kill()
-
-
-async def send(sender: Sender, number: int, chance: random.Random, over: asyncio.Event) -> None:
-    """Send one event after the other, each until it is acknowledged and some several times."""
-    count = 0
-    while not over.is_set():
-        count += 1
-        webhook = chance.choice(KINDS)(f"{number}-{count}")
-        copies = chance.choice([1, 1, 1, 2, 3])
-        await asyncio.gather(*(sender.deliver(webhook) for _ in range(copies)))
-
-
-def assert_it_was_hit(scene: Scene) -> None:
-    """The kills have met requests, handlers and deliveries: otherwise the test has shown nothing."""
-    history, value = scene.history(), scene.server.database.value
-    seen = {
-        "events": len(history.events),
-        "duplicates": sum(event.duplicates for event in history.events),
-        "requests without an answer": sum(request.status is None for request in history.requests),
-        "attempts that were killed": value("SELECT sum(lost_leases) FROM inbox_events"),
-        "deliveries that were killed": value("SELECT sum(lost_leases) FROM outbox_messages"),
-        "deliveries that were repeated": len(history.deliveries) - len(history.messages),
-    }
-    sys.stdout.write(f"{seen}\n")
-    assert [name for name, count in seen.items() if count < KILLS // 2] == []

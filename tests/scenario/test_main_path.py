@@ -9,7 +9,7 @@ import pytest
 
 from surehook.ids import EVENT_PREFIX, typeid
 from tests.scenario.history import Delivery
-from tests.scenario.installation import Note
+from tests.scenario.installation import SHORT_LEASE, Note
 from tests.scenario.scene import Scene
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import Webhook, invoice, order, push
@@ -49,6 +49,7 @@ async def test_same_webhook_five_times_at_once_has_one_effect(scene: Scene) -> N
 @pytest.mark.parametrize("event", ["order.held", "order.held_in_thread"])
 async def test_killed_worker_resumes_without_duplicates(scene: Scene, event: str, hold: str) -> None:
     server = scene.server
+    server.configure(handlers=SHORT_LEASE)
     await server.start()
     await scene.sender.post(order("o-1", event, hold=hold))
     await wait_until(lambda: server.notes("held"), "the handler is within its work")

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenario.backends import SQLITE_ONLY
 from tests.scenario.checker import Rule
-from tests.scenario.history import Database
+from tests.scenario.databases import SqliteDatabase
 from tests.scenario.scene import Scene
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import order
 
-pytestmark = pytest.mark.power_cut
+pytestmark = [pytest.mark.power_cut, SQLITE_ONLY]
 
 EVENTS = 600
 
@@ -90,7 +91,7 @@ async def rules_broken_by_a_cut(scene: Scene, disk: Disk, synchronous: str) -> s
     """Cut the power in the middle of the load, start again, and ask the checker."""
     server = scene.server
     server.configure(database=f"sqlite:///disk/surehook.db?synchronous={synchronous}")
-    server.database = Database(disk.folder / "surehook.db")
+    server.database = SqliteDatabase(disk.folder / "surehook.db")
     await server.start()
     load = asyncio.create_task(scene.sender.post_all(order(f"o-{n}") for n in range(EVENTS)))
     await wait_until(lambda: scene.sender.acknowledged >= EVENTS // 2, "half of it is acknowledged", pause=0)

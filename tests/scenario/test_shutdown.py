@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario.installation import Installation
+from tests.scenario.backends import SQLITE_ONLY
+from tests.scenario.installation import SHORT_LEASE, Installation
 from tests.scenario.scene import Scene, installation
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import order
@@ -64,7 +65,7 @@ async def test_sigterm_lets_a_running_handler_finish(scene: Scene, event: str) -
 @pytest.mark.parametrize("event", HANDLERS)
 async def test_sigterm_gives_back_what_does_not_finish(scene: Scene, event: str, hold_: str) -> None:
     server = scene.server
-    server.configure(server={"drain_timeout": "500ms"})
+    server.configure(server={"drain_timeout": "500ms"}, handlers={"transaction_budget": "20s", "lease": "1m"})
     await hold(scene, event, hold_)
     assert await server.stop() == 0
 
@@ -83,6 +84,7 @@ async def test_sigterm_gives_back_what_does_not_finish(scene: Scene, event: str,
 @pytest.mark.parametrize("event", HANDLERS)
 async def test_second_signal_stops_at_once(scene: Scene, event: str, number: signal.Signals) -> None:
     server = scene.server
+    server.configure(handlers=SHORT_LEASE)
     await hold(scene, event, "before")
     server.signal(number)
     await wait_until(lambda: refuses(server), "no new connection is taken")
@@ -97,11 +99,10 @@ async def test_second_signal_stops_at_once(scene: Scene, event: str, number: sig
     assert scene.violations() == []
 
 
+@SQLITE_ONLY
 async def test_port_in_use_is_a_clear_error(scene: Scene, tmp_path: Path) -> None:
     await scene.server.start()
-    folder = tmp_path / "second"
-    folder.mkdir()
-    second = installation(folder)
+    second = installation(tmp_path / "second")
     second.configure(server={"port": scene.server.port})
     finished = await second.command("run")
 

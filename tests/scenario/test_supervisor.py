@@ -248,7 +248,7 @@ async def test_a_port_in_use_is_one_error(server: Supervised, role: str, section
         f"Error: 127.0.0.1:{port} is in use: stop what listens there, or set another "
         f"[{section}] port (SUREHOOK_{section.upper()}__PORT)"
     ]
-    assert not server.database.path.exists()
+    assert not (server.folder / "surehook.db").exists()
 
 
 async def test_a_schema_that_is_not_current_is_one_error(server: Supervised) -> None:

@@ -40,6 +40,8 @@ EXPECTED = {
     "order.filed": Expected(effects=0),
     "order.held": Expected(),
     "order.held_in_thread": Expected(),
+    "order.slow": Expected(),
+    "order.slow_in_thread": Expected(),
     "order.failing": Expected(),
     "order.broken": Expected(),
     "order.sleeping": Expected(effects=0, messages=0),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from surehook.clock import Clock, Millis
 from surehook.errors import LeaseLost, Unavailable
@@ -31,7 +29,7 @@ from surehook.storage.postgres.connection import (
 )
 from surehook.storage.postgres.floors import Floor
 from surehook.storage.postgres.lending import Ending
-from surehook.storage.postgres.pools import Pool, Transactions
+from surehook.storage.postgres.pools import Lender, Pool, Transactions
 from surehook.storage.postgres.schema import LOCK, Schema
 from surehook.storage.postgres.statements import Texts, load_texts
 from surehook.storage.postgres.unit import PostgresUnit, Surroundings
@@ -53,7 +51,7 @@ class PostgresStorage(WritingVerbs):
         self._writing = writing
         self._heartbeats = heartbeats
         self._shared = surroundings
-        self._events = Floor()
+        self._events = self._floor()
         self._messages: dict[str, Floor] = {}
 
     def begin(self, claim: Claim) -> PostgresUnit:
@@ -67,22 +65,20 @@ class PostgresStorage(WritingVerbs):
         """Storage.claim."""
         if only is not None:
             return await super().claim(limit, now, lease_until, only)
-        since = self._events.since(time.monotonic())
-        claims, head = await self._write(lambda db: attempts.claim_due(db, limit, now, lease_until, since))
-        self._events.found(head)
-        return claims
+        return await self._events.search(
+            lambda since: self._write(lambda db: attempts.claim_due(db, limit, now, lease_until, since))
+        )
 
     async def claim_messages(
         self, destination: str, limit: int, now: Millis, lease_until: Millis
     ) -> list[MessageClaim]:
         """Storage.claim_messages."""
-        floor = self._messages.setdefault(destination, Floor())
-        since = floor.since(time.monotonic())
-        claims, head = await self._write(
-            lambda db: attempts.claim_messages(db, destination, limit, now, lease_until, since)
+        floor = self._messages.setdefault(destination, self._floor())
+        return await floor.search(
+            lambda since: self._write(
+                lambda db: attempts.claim_messages(db, destination, limit, now, lease_until, since)
+            )
         )
-        floor.found(head)
-        return claims
 
     async def extend(self, claims: Sequence[Claim], lease_until: Millis) -> list[EventId]:
         """Storage.extend, on a connection that nothing else keeps."""
@@ -91,6 +87,9 @@ class PostgresStorage(WritingVerbs):
     async def extend_messages(self, claims: Sequence[MessageClaim], lease_until: Millis) -> list[MessageId]:
         """Storage.extend_messages, on a connection that nothing else keeps."""
         return await self._heartbeats.run(lambda db: attempts.extend_messages(db, claims, lease_until))
+
+    def _floor(self) -> Floor:
+        return Floor(self._shared.loop.time)
 
     async def _write(self, verb: Verb[Result]) -> Result:
         return await self._writing.run(verb)
@@ -115,23 +114,16 @@ class PostgresDatabase:
         self.server = server
         #: A transaction pooler such as pgbouncer stands in between.
         self.pooled = pooled
-        self._pools = {
-            name: _pool(url, options, name, size, pooled=pooled)
-            for name, size in {
-                "statements": pools.STATEMENTS,
-                "heartbeats": pools.HEARTBEATS,
-                "readers": pools.READERS,
-                "handlers": options.connections,
-            }.items()
-        }
+        self._pools = _make_pools(url, options, pooled=pooled)
         self._writing = Transactions(self._pools["statements"], texts, options)
         self._heartbeats = Transactions(self._pools["heartbeats"], texts, options)
         self._reading = Transactions(self._pools["readers"], texts, options)
-        self._ending = Ending(self._pools["handlers"])
+        self._ending = Ending(self._pools["handlers"], options.timeout / 1000)
         self._shared = self._surroundings(texts, options)
         self.storage = PostgresStorage(self._writing, self._heartbeats, self._shared)
         self.reader = PostgresReader(self._reading)
-        self._schema = Schema(self._pools["statements"], options.timeout / 1000)
+        self._lender = Lender(self._pools["statements"])
+        self._schema = Schema(self._lender, options.timeout / 1000)
 
     async def start(self) -> None:
         """Let the pools connect; they do it when a connection is wanted."""
@@ -173,11 +165,11 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Database.close."""
-        for transactions in (self._writing, self._heartbeats, self._reading):
-            await transactions.drain()
+        self._reading.end()  # who reads can read again; who writes would not know what became of it
+        for lender in (self._writing, self._heartbeats, self._reading, self._lender):
+            await lender.drain()
         await self._ending.drain()
-        for pool in self._pools.values():
-            await pool.close()
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
     def _surroundings(self, texts: Texts, options: PostgresOptions) -> Surroundings:
         return Surroundings(
@@ -220,26 +212,33 @@ async def open_postgres(url: str, options: PostgresOptions | None = None) -> Pos
 
 
 def _idle(options: PostgresOptions) -> str:
+    """Who vanishes or forgets must not keep his locks."""
     return f"idle_in_transaction_session_timeout = {options.idle_timeout}"
 
 
-def _pool(url: str, options: PostgresOptions, name: str, size: int, *, pooled: bool) -> Pool:
-    """Connections in autocommit, so that every BEGIN is written where it is meant."""
-
-    async def configure(connection: AsyncConnection[Any]) -> None:
-        # who vanishes or forgets must not keep his locks: the server looks whether we still live, and ends idle ones
-        await connection.execute(f"SET {_idle(options)}")
-        await connection.execute("SET client_connection_check_interval = '2s'")
-
-    prepared: dict[str, Any] = {"prepare_threshold": None} if pooled else {}
-    return AsyncConnectionPool(
-        url,
-        kwargs={"autocommit": True, **prepared},
-        min_size=0,
-        max_size=size,
-        open=False,
-        name=f"surehook-{name}",
-        configure=None if pooled else configure,
-        timeout=options.timeout / 1000,
-        max_idle=300,
-    )
+def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str, Pool]:
+    """Behind a pooler nothing can be set on a connection, nor prepared by name: it is another one for each transaction."""
+    sizes = {
+        "statements": pools.STATEMENTS,
+        "heartbeats": pools.HEARTBEATS,
+        "readers": pools.READERS,
+        "handlers": options.connections,
+    }
+    planning = {
+        "statements": pools.SIMPLE_PLANS,
+        "heartbeats": pools.SIMPLE_PLANS,
+        "readers": pools.PLANS_FOR_VALUES,
+        "handlers": pools.PLANS_FOR_VALUES,
+    }
+    every = f"SET client_connection_check_interval = '2s'; SET {_idle(options)};"
+    return {
+        name: pools.make_pool(
+            url,
+            name,
+            size,
+            settings="" if pooled else every + planning[name],
+            prepare=not pooled,
+            connect_timeout=options.connect_timeout / 1000,
+        )
+        for name, size in sizes.items()
+    }

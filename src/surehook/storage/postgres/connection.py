@@ -31,6 +31,9 @@ OWN_FAULTS: Final = (
 #: Undone as a whole by the server, and worth another try at once.
 TRY_AGAIN: Final = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 
+#: With these SQLSTATEs a server, or the pooler before it, ends a connection: broken, shut down, idle for too long.
+_ENDS: Final = ("08", "57P", "25P03", "25P04")
+
 
 class PostgresOptions(msgspec.Struct, frozen=True):
     """What the settings say about connections. Times are milliseconds."""
@@ -40,6 +43,8 @@ class PostgresOptions(msgspec.Struct, frozen=True):
     #: How long one of Surehook's own transactions may take.
     timeout: int = 5_000
     connect_timeout: int = 3_000
+    #: How long a reading verb may take: a page of the console or the CLI can have much to look through.
+    read_timeout: int = 30_000
     #: How long a handler may leave its transaction idle before the server ends it: its locks are in others' way.
     idle_timeout: int = 60_000
 
@@ -83,12 +88,11 @@ def connection_string(url: str, options: PostgresOptions) -> str:
     seconds = max(1, round(options.connect_timeout / 1000))
     defaults: dict[str, Any] = {
         "application_name": "surehook",
-        "client_encoding": "UTF8",
         "connect_timeout": str(seconds),
         "target_session_attrs": "read-write",
         **_KEEPALIVE,
     }
-    return conninfo.make_conninfo("", **{**defaults, **wanted})
+    return conninfo.make_conninfo("", **{**defaults, **wanted, "client_encoding": "UTF8"})
 
 
 def _without_secrets(error: Exception) -> str:
@@ -150,6 +154,15 @@ def sever(connection: AsyncConnection[Any]) -> None:
             handle.shutdown(socket.SHUT_RDWR)
         finally:
             handle.detach()
+
+
+def is_lost(error: psycopg.Error, connection: AsyncConnection[Any]) -> bool:
+    """Whether the connection has ended with this error: then nobody can tell what became of a COMMIT on it."""
+    if connection.closed:
+        return True
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate.startswith(_ENDS)
 
 
 @contextmanager

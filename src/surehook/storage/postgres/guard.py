@@ -1,4 +1,4 @@
-"""What a handler's statement may not do: end the transaction it runs in, or write Surehook's own tables.
+"""What a handler's statement may not do: end the transaction it runs in, change the connection, or write Surehook's tables.
 
 PostgreSQL has no authorizer to ask, so the text is looked at. It keeps from mistakes, not from intent: who wants to can hide
 a statement in a function; rights of the database's user are the place for that.
@@ -12,16 +12,23 @@ from typing import Final
 
 from surehook.errors import TransactionError
 from surehook.storage.dialect import OWN_TABLES
+from surehook.storage.postgres.placeholders import pieces
 
-_COMMENTS: Final = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _ENDING: Final = re.compile(
-    _COMMENTS + r"(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION|SAVEPOINT|RELEASE)\b",
-    re.IGNORECASE | re.DOTALL,
+    r"[\s;]*(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION|SAVEPOINT|RELEASE)\b",
+    re.IGNORECASE,
 )
+_OUTLASTING: Final = re.compile(
+    r"[\s;]*(?:SET\s+(?!LOCAL\b|CONSTRAINTS\b|TRANSACTION\b)|(?:RESET|DISCARD|PREPARE|DEALLOCATE|LISTEN|UNLISTEN|LOAD)\b)",
+    re.IGNORECASE,
+)
+_OTHERS: Final = r"(?:[\w.\"]+\s*,\s*)*"
+_OWN: Final = "|".join(sorted(OWN_TABLES - {"inbox_payloads"})) + r"|inbox_payloads(?:_\w+)?"
 _WRITING: Final = re.compile(
-    r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE(?:\s+TABLE)?|LOCK(?:\s+TABLE)?|COPY"
-    r"|(?:ALTER|DROP)\s+TABLE(?:\s+IF\s+EXISTS)?|(?:CREATE|DROP)\s+(?:UNIQUE\s+)?INDEX\b[^;]*?\bON|TRIGGER\b[^;]*?\bON)"
-    rf"\s+(?:ONLY\s+)?(?:\w+\.)?\"?(?:{'|'.join(sorted(OWN_TABLES))})(?:_\w+)?\b",
+    r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|COPY|ALTER\s+TABLE(?:\s+IF\s+EXISTS)?"
+    rf"|(?:TRUNCATE|LOCK)(?:\s+TABLE)?\s+{_OTHERS}|DROP\s+TABLE(?:\s+IF\s+EXISTS)?\s+{_OTHERS}"
+    r"|(?:INDEX|TRIGGER|POLICY|RULE)\b[^;]*?\b(?:ON|TO))"
+    rf"\s*(?:\bONLY\b)?\s*(?:\"?\bpublic\b\"?\s*\.\s*)?\"?\b(?:{_OWN})\b\"?(?!\s*\.)",
     re.IGNORECASE,
 )
 
@@ -29,12 +36,20 @@ _WRITING: Final = re.compile(
 @lru_cache(maxsize=2_000)
 def why_refused(sql: str) -> str | None:
     """Why a handler cannot run this, or None."""
-    if _ENDING.match(sql):
+    # what is quoted is a value and may say anything; a comment separates words as a blank does
+    blanked = {"text": "''", "comment": " "}
+    code = "".join(blanked.get(kind, piece) for kind, piece in pieces(sql))
+    if _ENDING.match(code):
         return (
             "begins, ends or divides the transaction; Surehook commits it together with the event's completion and its "
             "messages: raise an exception to undo it"
         )
-    return "writes one of Surehook's own tables" if _WRITING.search(sql) else None
+    if _OUTLASTING.match(code):
+        return (
+            "changes the connection for whoever uses it after this transaction: write SET LOCAL, which ends with it, or "
+            "set it for the database's user (ALTER ROLE ... SET)"
+        )
+    return "writes one of Surehook's own tables" if _WRITING.search(code) else None
 
 
 def refuse(sql: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,18 +12,19 @@ import msgspec
 from surehook.errors import TransactionError
 from surehook.storage import Parameters
 
-# What may hold a colon or a question mark that is none of ours comes first, so that it is stepped over whole. A dollar
-# quote ends at its own tag; a comment in a comment is PostgreSQL's extension, and only its first level is known here.
-_TOKENS: Final = re.compile(
+# What may hold a colon or a question mark that is none of ours. A dollar quote ends at its own tag and does not begin inside
+# a name; a string with an E before it has escapes.
+_QUOTES: Final = re.compile(
     r"""
-      (?P<skip> \b[eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
-              | (?P<tag>\$(?:[A-Za-z_]\w*)?\$).*?(?P=tag)
-              | --[^\n]* | /\*.*?\*/ | :: | :=  )
-    | :(?P<name>[A-Za-z_]\w*)
-    | (?P<position>\?)
+      (?P<text> (?<![\w$])[eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*'
+              | (?<![\w$])(?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?P=tag)  )
+    | (?P<name> "(?:[^"]|"")*" )
+    | (?P<comment> --[^\n]* | /\*  )
     """,
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT_ENDS: Final = re.compile(r"/\*|\*/")
+_PARAMETERS: Final = re.compile(r"::|:=|:(?P<name>[A-Za-z_]\w*)|(?P<position>\?)")
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -69,5 +70,29 @@ def bind(sql: str, by_position: bool) -> Bound:
             return f"${positions}"
         return found[0]
 
-    text = _TOKENS.sub(replace, sql)
+    text = "".join(
+        _PARAMETERS.sub(replace, piece) if kind == "code" else piece for kind, piece in pieces(sql)
+    )
     return Bound(text, tuple(names), positions)
+
+
+def pieces(sql: str) -> Iterator[tuple[str, str]]:
+    """A statement cut into code, quoted texts, quoted names and comments, each with its kind."""
+    begin = 0
+    while found := _QUOTES.search(sql, begin):
+        kind = found.lastgroup if found.lastgroup != "tag" else "text"
+        end = _end_of_comment(sql, found.end()) if found[0] == "/*" else found.end()
+        yield "code", sql[begin : found.start()]
+        yield kind or "text", sql[found.start() : end]
+        begin = end
+    yield "code", sql[begin:]
+
+
+def _end_of_comment(sql: str, begin: int) -> int:
+    """Where the comment ends that was opened just before; in PostgreSQL one can hold others."""
+    depth = 1
+    for found in _COMMENT_ENDS.finditer(sql, begin):
+        depth += 1 if found[0] == "/*" else -1
+        if depth == 0:
+            return found.end()
+    return len(sql)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import select
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from surehook.errors import CommitUnknown, Unavailable
-from surehook.storage.postgres.connection import OWN_FAULTS, TRY_AGAIN, PostgresOptions, brief, faults, sever
+from surehook.storage.postgres.connection import (
+    OWN_FAULTS,
+    TRY_AGAIN,
+    PostgresOptions,
+    brief,
+    faults,
+    is_lost,
+    sever,
+)
 from surehook.storage.postgres.statements import PostgresStatements, Texts
 
 Result = TypeVar("Result")
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 Verb = Callable[[PostgresStatements], Coroutine[Any, Any, Result]]
-
-logger = logging.getLogger(__name__)
+Work = Callable[[AsyncConnection[Any]], Awaitable[Result]]
 
 #: Connections for arrivals, claims and settlements; for heartbeats, which must not wait for them; for reading.
 STATEMENTS: Final = 4
@@ -33,22 +40,129 @@ READERS: Final = 2
 #: How often a transaction that the server undid, or that lost its connection before its commit, is tried.
 ATTEMPTS: Final = 5
 
-#: How long a page of the console or the CLI may take to read, in seconds.
-READING: Final = 30.0
+#: Surehook's own statements find rows by an index, in its order, and by nothing else. A plan made once, for any values,
+#: costs no planning again; but made by the statistics of an empty table it would look at every row, or sort the whole
+#: backlog for each claim, and it is kept until statistics are gathered next.
+SIMPLE_PLANS: Final = """
+SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
+SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+"""
+#: What people look for varies, and an index for one state is used only when the planner sees that state. Handlers bring
+#: statements of any kind, and end with ours.
+PLANS_FOR_VALUES: Final = "SET plan_cache_mode = force_custom_plan;"
+
+#: How long a pool tries to connect before it asks whether anybody still waits, in seconds.
+_RECONNECT: Final = 1.0
+
+_CLOSED: Final = "the database is closed: this process is stopping"
+
+#: The level is named because a server, a database or a user can have another default, in which a lock by name would not
+#: let its holder see what the one before has written.
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
-class _Again(Exception):
-    """Nothing was written, and the next try can succeed at once."""
+def make_pool(
+    url: str, name: str, size: int, *, settings: str, prepare: bool, connect_timeout: float
+) -> Pool:
+    """A pool that is not opened yet. Its connections are in autocommit, so that every BEGIN is written where it is meant.
+
+    ``settings`` are statements that each new connection runs; with ``prepare`` statements are prepared by name.
+    """
+
+    async def configure(connection: AsyncConnection[Any]) -> None:
+        guard = asyncio.get_running_loop().call_later(connect_timeout, sever, connection)
+        try:
+            await connection.execute(settings.encode())
+        finally:
+            guard.cancel()
+
+    return AsyncConnectionPool(
+        url,
+        kwargs={"autocommit": True, **({} if prepare else {"prepare_threshold": None})},
+        min_size=0,
+        max_size=size,
+        open=False,
+        name=f"surehook-{name}",
+        configure=configure if settings else None,
+        max_idle=300,
+        reconnect_timeout=_RECONNECT,
+        reconnect_failed=_try_again,
+    )
 
 
-class Transactions:
+async def _try_again(pool: Pool) -> None:
+    """The pool's own patience would double with every failure, and an outage of a minute would last two.
+
+    It is told to give up after a second instead, and asked again at once while somebody waits.
+    """
+    if pool.get_stats().get("requests_waiting"):
+        with suppress(PoolTimeout, PoolClosed):
+            await give_back(pool, await pool.getconn(timeout=0.001))
+
+
+class Lender:
+    """Lends a pool's connections to work that has a deadline, and takes them back whatever becomes of the caller."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lent: set[AsyncConnection[Any]] = set()
+        self._ended = False
+
+    async def lend(self, work: Work[Result], seconds: float) -> Result:
+        """What the work makes of a connection, which is severed when the time is up.
+
+        A caller who is cancelled does not wait for the server: the work is cancelled behind it. Raises Unavailable when
+        there is no connection, and what the work raises.
+        """
+        task = self._start(self._lend(work, asyncio.get_running_loop().time() + seconds))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    def end(self) -> None:
+        """Let nothing begin, and break off what was begun."""
+        self._ended = True
+        for connection in self._lent:
+            sever(connection)
+
+    async def drain(self) -> None:
+        """Wait until what was begun has ended."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def _start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody has looked at it
+        return task
+
+    async def _lend(self, work: Work[Result], deadline: float) -> Result:
+        loop = asyncio.get_running_loop()
+        connection = await take(self._pool, max(0.001, deadline - loop.time()))
+        guard = loop.call_at(deadline, sever, connection)
+        self._lent.add(connection)
+        try:
+            if self._ended:
+                raise Unavailable(_CLOSED)
+            return await work(connection)
+        finally:
+            self._lent.discard(connection)
+            await give_back(self._pool, connection)
+            guard.cancel()
+
+
+class Transactions(Lender):
     """Runs verbs, each in a transaction of its own, within a deadline, and knows what a failure means."""
 
     def __init__(self, pool: Pool, texts: Texts, options: PostgresOptions) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._texts = texts
         self._timeout = options.timeout / 1000
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._reading = options.read_timeout / 1000
 
     async def run(self, verb: Verb[Result]) -> Result:
         """The verb's result, when it is durable.
@@ -56,57 +170,39 @@ class Transactions:
         It goes on when the caller is cancelled. Raises Unavailable when nothing was written, CommitUnknown when nobody can
         tell, and what the verb itself raises.
         """
-        task = asyncio.create_task(self._repeat(verb))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody has looked at it
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._start(self._repeat(verb)))
 
     async def read(self, verb: Verb[Result]) -> Result:
         """The verb's result from what is committed; each of its statements sees the newest."""
-        deadline = asyncio.get_running_loop().time() + READING
-        connection = await take(self._pool, self._timeout)
-        guard = asyncio.get_running_loop().call_at(deadline, sever, connection)
-        try:
+
+        async def read_on(connection: AsyncConnection[Any]) -> Result:
             with faults("PostgreSQL cannot read", *OWN_FAULTS):
                 return await verb(PostgresStatements(connection, self._texts))
-        finally:
-            await give_back(self._pool, connection)
-            guard.cancel()
 
-    async def drain(self) -> None:
-        """Wait until what was begun has ended."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        return await self.lend(read_on, self._reading)
 
     async def _repeat(self, verb: Verb[Result]) -> Result:
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(verb, deadline)
+                return await self._lend(lambda connection: self._transact(connection, verb), deadline)
             except _Again as error:
-                late = asyncio.get_running_loop().time() >= deadline
-                if attempt == ATTEMPTS or late:
+                if loop.time() >= deadline:
+                    raise Unavailable(
+                        f"PostgreSQL did not answer within {self._timeout:g} s; nothing was written"
+                    ) from error.__cause__
+                if attempt == ATTEMPTS:
                     why = brief(error.__cause__ or error)
                     raise Unavailable(f"PostgreSQL cannot write: {why}") from error.__cause__
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))
         raise AssertionError("unreachable")
 
-    async def _attempt(self, verb: Verb[Result], deadline: float) -> Result:
-        loop = asyncio.get_running_loop()
-        connection = await take(self._pool, max(0.001, deadline - loop.time()))
-        guard = loop.call_at(deadline, sever, connection)
-        try:
-            return await self._transact(connection, verb)
-        finally:
-            await give_back(self._pool, connection)
-            guard.cancel()
-
     async def _transact(self, connection: AsyncConnection[Any], verb: Verb[Result]) -> Result:
         committing = False
         try:
             async with connection.pipeline():  # BEGIN travels with the first statements
-                await connection.execute("BEGIN")
+                await connection.execute(_BEGIN)
                 result = await verb(PostgresStatements(connection, self._texts))
                 committing = True
                 commit = await connection.execute("COMMIT")
@@ -117,11 +213,15 @@ class Transactions:
         return result
 
 
+class _Again(Exception):
+    """Nothing was written, and the next try can succeed at once."""
+
+
 def _meaning(error: psycopg.Error, connection: AsyncConnection[Any], committing: bool) -> Exception:
     """What a failed transaction means for who waits for it."""
-    if isinstance(error, TRY_AGAIN):
+    if isinstance(error, TRY_AGAIN) or _is_outrun(error):
         return _Again()
-    if error.sqlstate is None or connection.broken or connection.closed:
+    if is_lost(error, connection):
         if committing:
             return CommitUnknown(f"PostgreSQL did not confirm the commit: {brief(error)}")
         return _Again()
@@ -132,6 +232,17 @@ def _meaning(error: psycopg.Error, connection: AsyncConnection[Any], committing:
         return unavailable
     except psycopg.Error as theirs:
         return theirs
+
+
+def _is_outrun(error: psycopg.Error) -> bool:
+    """Whether somebody else was faster, so that the next try sees what he has made.
+
+    The same arrival is being stored already, by a try whose connection was lost; or a payload was on its way into the
+    default partition when its day got one, which PostgreSQL tells by a constraint without a name (all of ours have one).
+    """
+    if isinstance(error, pg.CheckViolation):
+        return error.diag.constraint_name is None
+    return isinstance(error, pg.UniqueViolation)
 
 
 async def take(pool: Pool, patience: float) -> AsyncConnection[Any]:
@@ -146,7 +257,7 @@ async def take(pool: Pool, patience: float) -> AsyncConnection[Any]:
                 f"no connection to PostgreSQL within {patience:.1f} s: it is down, or all its connections are taken"
             ) from None
         except PoolClosed:
-            raise Unavailable("the database is closed: this process is stopping") from None
+            raise Unavailable(_CLOSED) from None
         if not _has_news(connection):
             return connection
         await connection.close()
@@ -161,7 +272,14 @@ def _has_news(connection: AsyncConnection[Any]) -> bool:
 
 
 async def give_back(pool: Pool, connection: AsyncConnection[Any]) -> None:
-    """Return a connection, clean; one that cannot be cleaned is closed, and the pool makes another one."""
+    """Return a connection, clean; one that cannot be cleaned is closed, and the pool makes another one.
+
+    It is done also when the caller is cancelled meanwhile, or the pool would count the connection for ever.
+    """
+    await asyncio.shield(_give_back(pool, connection))
+
+
+async def _give_back(pool: Pool, connection: AsyncConnection[Any]) -> None:
     status = connection.pgconn.transaction_status
     if status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
         with suppress(psycopg.Error):

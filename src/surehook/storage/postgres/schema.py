@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+from psycopg import AsyncConnection
 from psycopg import errors as pg
 
 from surehook.clock import Millis, isoformat
@@ -18,9 +19,9 @@ from surehook.errors import Unavailable
 from surehook.storage import migrate as migrations
 from surehook.storage.dialect import POSTGRESQL
 from surehook.storage.migrate import AppliedMigration
-from surehook.storage.postgres.connection import brief, faults
+from surehook.storage.postgres.connection import OWN_FAULTS, TRY_AGAIN, brief, faults
 from surehook.storage.postgres.placeholders import bind
-from surehook.storage.postgres.pools import Pool, give_back, take
+from surehook.storage.postgres.pools import Lender
 from surehook.storage.postgres.statements import PostgresStatements
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ LOCK: Final = "schema"
 #: How long a change of a table may keep others waiting before it steps back, in milliseconds.
 LOCK_TIMEOUT: Final = 500
 
-#: How long a migration goes on trying, in seconds.
+#: How long a migration goes on trying, in seconds; and how long one that has its locks may take (an index on much data).
 PATIENCE: Final = 120.0
+_MIGRATING: Final = 3_600.0
 
 #: Days for which partitions are made ahead; and one back, for a clock that runs behind.
 DAYS_AHEAD: Final = 7
@@ -57,20 +59,16 @@ ORDER BY xact_start LIMIT 3
 
 
 class Schema:
-    """Looks at the schema of one database and changes it."""
+    """Looks at the schema of one database and changes it. ``timeout`` is in seconds."""
 
-    def __init__(self, pool: Pool, timeout: float) -> None:
-        self._pool = pool
+    def __init__(self, connections: Lender, timeout: float) -> None:
+        self._connections = connections
         self._timeout = timeout
 
     async def status(self) -> list[AppliedMigration]:
         """Every migration and whether it is applied. Raises SchemaMismatch, Unavailable."""
-        connection = await take(self._pool, self._timeout)
-        try:
-            with faults("PostgreSQL cannot read the schema"):
-                return await _status(connection)
-        finally:
-            await give_back(self._pool, connection)
+        with faults("PostgreSQL cannot read the schema", *OWN_FAULTS):
+            return await self._connections.lend(_status, self._timeout)
 
     async def migrate(self, now: Millis) -> list[AppliedMigration]:
         """Apply what is missing, all of it in one transaction; returns what was applied here.
@@ -78,24 +76,21 @@ class Schema:
         Of several migrators one does it, and the others find it done. A table that is in use is waited for half a second
         at a time, so that those who use it are not kept waiting behind us. Raises SchemaMismatch, Unavailable.
         """
+        applied: list[AppliedMigration] = []
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        while True:
-            missing = [each for each in await self.status() if each.applied_at is None]
-            if not missing:
-                await self.make_partitions(now)
-                return []
+        while any(each.applied_at is None for each in await self.status()):
             try:
-                applied = await self._apply(now)
-            except pg.LockNotAvailable as error:
+                with faults("PostgreSQL cannot migrate", *OWN_FAULTS):
+                    applied += await self._connections.lend(lambda each: _apply(each, now), _MIGRATING)
+            except TRY_AGAIN as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise Unavailable(
                         f"the schema could not be changed for {PATIENCE:.0f} s: a long transaction uses its tables, or "
                         f"another migrator hangs ({brief(error)}). End it and try again; 'surehook doctor' names old ones"
                     ) from error
                 await asyncio.sleep(random.uniform(0.5, 1.5))
-                continue
-            await self.make_partitions(now)
-            return applied
+        await self.make_partitions(now)
+        return applied
 
     async def make_partitions(self, now: Millis) -> list[str]:
         """Make the payloads' partitions of the coming days; returns the names of those made here.
@@ -103,57 +98,48 @@ class Schema:
         A partition that cannot be made now is made by a later call: there is a week for it, and the default partition after
         that.
         """
-        connection = await take(self._pool, self._timeout)
-        try:
-            with faults("PostgreSQL cannot read the schema"):
-                cursor = await connection.execute(_PARTITIONS)
-                known = {name for (name,) in await cursor.fetchall()}
+
+        async def make(connection: AsyncConnection[Any]) -> list[str]:
+            cursor = await connection.execute(_PARTITIONS)
+            known = {name for (name,) in await cursor.fetchall()}
             first = now // _DAY - 1
             missing = [day for day in range(first, first + DAYS_AHEAD + 2) if _partition(day) not in known]
             return [_partition(day) for day in missing if await _make_partition(connection, day)]
-        finally:
-            await give_back(self._pool, connection)
+
+        with faults("PostgreSQL cannot make partitions", *OWN_FAULTS):
+            return await self._connections.lend(make, self._timeout)
 
     async def touch(self, statement: str) -> None:
         """Prove that a commit succeeds."""
-        connection = await take(self._pool, self._timeout)
-        try:
-            with faults("PostgreSQL cannot write"):
-                await connection.execute(statement)
-        finally:
-            await give_back(self._pool, connection)
+        with faults("PostgreSQL cannot write", *OWN_FAULTS):
+            await self._connections.lend(lambda each: each.execute(statement.encode()), self._timeout)
 
     async def old_transactions(self) -> list[str]:
         """What keeps dead rows from being removed."""
-        connection = await take(self._pool, self._timeout)
-        try:
-            with faults("PostgreSQL cannot tell who is connected"):
-                cursor = await connection.execute(_OLD_TRANSACTIONS)
-                rows = await cursor.fetchall()
-        finally:
-            await give_back(self._pool, connection)
+
+        async def look(connection: AsyncConnection[Any]) -> list[tuple[Any, ...]]:
+            return await (await connection.execute(_OLD_TRANSACTIONS)).fetchall()
+
+        with faults("PostgreSQL cannot tell who is connected"):
+            rows = await self._connections.lend(look, self._timeout)
         return [
             f"a transaction of {name or 'somebody'} (process {pid}) has been open for {seconds // 60} minutes: nothing that "
             f"was deleted or updated since can be removed. End it: SELECT pg_terminate_backend({pid})"
             for pid, name, seconds in rows
         ]
 
-    async def _apply(self, now: Millis) -> list[AppliedMigration]:
-        """In one transaction; empty when somebody else has done it meanwhile."""
-        connection = await take(self._pool, self._timeout)
-        try:
-            with faults("PostgreSQL cannot migrate", psycopg.InternalError):
-                async with connection.transaction():
-                    await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
-                    await PostgresStatements(connection, {}).lock([LOCK])
-                    still = [each for each in await _status(connection) if each.applied_at is None]
-                    await _run_scripts(connection, still)
-                    return [await _record(connection, each, now) for each in still]
-        finally:
-            await give_back(self._pool, connection)
+
+async def _apply(connection: AsyncConnection[Any], now: Millis) -> list[AppliedMigration]:
+    """In one transaction; empty when somebody else has done it meanwhile."""
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
+        await PostgresStatements(connection, {}).lock([LOCK])
+        still = [each for each in await _status(connection) if each.applied_at is None]
+        await _run_scripts(connection, still)
+        return [await _record(connection, each, now) for each in still]
 
 
-async def _status(connection: psycopg.AsyncConnection[Any]) -> list[AppliedMigration]:
+async def _status(connection: AsyncConnection[Any]) -> list[AppliedMigration]:
     cursor = await connection.execute(_LEDGER_COLUMNS)
     columns = {name for (name,) in await cursor.fetchall()}
     rows: list[tuple[Any, ...]] = []
@@ -164,7 +150,7 @@ async def _status(connection: psycopg.AsyncConnection[Any]) -> list[AppliedMigra
     return migrations.compare(known, [AppliedMigration(*row) for row in rows])
 
 
-async def _run_scripts(connection: psycopg.AsyncConnection[Any], missing: Sequence[AppliedMigration]) -> None:
+async def _run_scripts(connection: AsyncConnection[Any], missing: Sequence[AppliedMigration]) -> None:
     texts = {each.version: each.sql for each in migrations.load_migrations(POSTGRESQL.name)}
     await connection.execute(migrations.LEDGER)
     for each in missing:
@@ -173,7 +159,7 @@ async def _run_scripts(connection: psycopg.AsyncConnection[Any], missing: Sequen
 
 
 async def _record(
-    connection: psycopg.AsyncConnection[Any], migration: AppliedMigration, now: Millis
+    connection: AsyncConnection[Any], migration: AppliedMigration, now: Millis
 ) -> AppliedMigration:
     applied = msgspec.structs.replace(migration, applied_at=now)
     record = bind(migrations.RECORD, False)
@@ -191,7 +177,7 @@ def _bound(day: int) -> str:
     return str(UUID(int=(day * _DAY) << 80))
 
 
-async def _make_partition(connection: psycopg.AsyncConnection[Any], day: int) -> bool:
+async def _make_partition(connection: AsyncConnection[Any], day: int) -> bool:
     """Made beside the table and attached afterwards, which keeps nobody from writing; rows of the day that wait in the
     default partition move with it."""
     name, begin, end = _partition(day), _bound(day), _bound(day + 1)

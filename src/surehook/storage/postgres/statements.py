@@ -1,9 +1,9 @@
-"""Named statements on a PostgreSQL connection; a batch of one statement is one round trip."""
+"""Named statements on a PostgreSQL connection; those that are given together are one round trip."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -41,33 +41,46 @@ class PostgresStatements:
 
     async def run(self, calls: Sequence[Call]) -> list[int]:
         """Statements.run."""
-        changes: list[int] = []
-        for text, values in _batches(self._texts, calls):
-            async with OwnCursor(self._connection) as cursor:
-                await cursor.executemany(text, values, returning=True)
-                changes += [each.rowcount async for each in cursor.results()]
-        return changes
+        return [result.rowcount async for result in self._results(calls)]
 
     async def rows(self, calls: Sequence[Call]) -> list[list[tuple[Any, ...]]]:
         """Statements.rows."""
-        found: list[list[tuple[Any, ...]]] = []
-        for text, values in _batches(self._texts, calls):
-            async with OwnCursor(self._connection) as cursor:
-                await cursor.executemany(text, values, returning=True)
-                found += [await each.fetchall() async for each in cursor.results()]
-        return found
+        return [await result.fetchall() async for result in self._results(calls)]
 
     async def lock(self, names: Collection[str]) -> None:
-        """Statements.lock; in one order for everybody, so that nobody waits in a circle."""
+        """Statements.lock; in one order for everybody, so that nobody waits in a circle.
+
+        In a pipeline the answer is not waited for: the next statement runs when the locks are there.
+        """
         numbers = sorted(lock_number(name) for name in names)
         async with OwnCursor(self._connection) as cursor:
-            await cursor.executemany(_LOCK, [(number,) for number in numbers], returning=True)
+            await cursor.executemany(_LOCK, [(number,) for number in numbers])
 
     async def try_lock(self, name: str) -> bool:
         """Take the lock if it is free."""
         async with OwnCursor(self._connection) as cursor:
             await cursor.execute(_TRY_LOCK, (lock_number(name),))
             return bool(await cursor.fetchone() == (True,))
+
+    async def _results(self, calls: Sequence[Call]) -> AsyncIterator[OwnCursor]:
+        """The result of each call, in their order; one round trip for all of them in a pipeline, or for one alone."""
+        if not calls:
+            return
+        *before, (text, values) = _batches(self._texts, calls)
+        if len(calls) == 1 and not self._connection.pgconn.pipeline_status:
+            yield await OwnCursor(self._connection).execute(text, values[0], prepare=True)
+            return
+        results = [
+            await OwnCursor(self._connection).execute(earlier, each, prepare=True)
+            for earlier, many in before
+            for each in many
+        ]
+        async with OwnCursor(self._connection) as last:
+            await last.executemany(text, values, returning=True)  # waits for the others' results as well
+            for result in results:
+                yield result
+            async for result in last.results():
+                yield result
 
 
 class BlockingStatements:
