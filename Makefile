@@ -4,6 +4,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup demo test check format bench bench-scaled clean requirements
@@ -26,8 +27,8 @@ setup: $(STAMP) ## Make .venv with everything the other targets use
 demo: setup ## Run the main path with real input; PROFILE=scaled: PostgreSQL, Redis, many processes; KEEP=1 leaves it running
 	$(BIN)/python -m examples.demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(KEEP),--keep)
 
-test: setup ## Run every test
-	$(BIN)/python -m pytest
+test: setup ## Run every test, WORKERS at a time; most of them wait for other processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup ## Format, lint, types, layers, size budget
 	$(BIN)/ruff format --check .

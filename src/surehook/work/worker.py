@@ -95,6 +95,8 @@ class Worker:
         #: The last time it was asked, it had all that was wanted.
         self._backlog = False
         self._stopping = False
+        #: The time for the drain is over: what is still claimed is given back.
+        self._breaking_off = False
         self._loop: asyncio.Task[None] | None = None
         self._news: asyncio.Task[Sequence[EventId] | None] | None = None
 
@@ -108,19 +110,30 @@ class Worker:
         self._freed.set()
         if self._news is not None:
             self._news.cancel()
-        if self._loop is not None:
-            await self._loop
-        tasks = [run.task for run in self._running.values() if run.task is not None]
         for patience in (drain_timeout / 1000, _PATIENCE):
-            if tasks:
-                _, late = await asyncio.wait(tasks, timeout=patience)
-                tasks = list(late)
-            for task in tasks:
-                task.cancel()
-        if tasks:
-            logger.error("%d handlers ignore their cancellation and are left behind", len(tasks))
+            await self._wait_for_the_end(patience)
+            self._breaking_off = True
+            await asyncio.sleep(0)  # what is cancelled before its first step could give nothing back
+            for run in self._running.values():
+                if run.task is not None:
+                    run.task.cancel()
+        if self._running:
+            logger.error("%d handlers ignore their cancellation and are left behind", len(self._running))
         await self._settlements.drain()
         self.threads.close()
+
+    async def _wait_for_the_end(self, seconds: float) -> None:
+        """Of the last claim, which on SQLite can wait for a handler's transaction, and of all that runs."""
+        until = asyncio.get_running_loop().time() + seconds
+        while tasks := self._unfinished():
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.wait(tasks, timeout=left)
+
+    def _unfinished(self) -> list[asyncio.Task[None]]:
+        tasks = [self._loop, *(run.task for run in self._running.values())]
+        return [task for task in tasks if task is not None and not task.done()]
 
     async def heartbeat(self) -> None:
         """Prolong the leases of what runs; an attempt whose lease is lost is stopped."""
@@ -192,7 +205,7 @@ class Worker:
         }
         with context(**fields):
             try:
-                await self._attempt(run)
+                await (self._abandon(run) if self._breaking_off else self._attempt(run))
             except asyncio.CancelledError:
                 await self._abandon(run)
             except Exception:

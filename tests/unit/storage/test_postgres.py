@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -69,6 +70,24 @@ async def test_a_failing_statement_undoes_only_itself(
     await unit.complete(settlement(claim))
     async with working(server_database, "after") as unit:
         assert await unit.fetch("SELECT n FROM mine ORDER BY n") == [{"n": 1}, {"n": 2}]
+
+
+async def test_failing_again_and_again_changes_nothing_for_who_comes_after(server_url: str) -> None:
+    """psycopg prepares what it sees more than five times, and must not believe what a failed statement has undone."""
+    database = await open_postgres(server_url, PostgresOptions(connections=1))
+    chance = random.Random(1)
+    async with working(database, "table") as unit:
+        await unit.execute("CREATE TABLE mine (name text PRIMARY KEY)")
+        await unit.commit()
+    for number in range(60):
+        async with working(database, f"e{number}") as unit:
+            for name in chance.choices("abc", k=chance.randint(0, 3)):
+                with suppress(psycopg.errors.UniqueViolation):
+                    await unit.execute("INSERT INTO mine (name) VALUES (:name)", {"name": name})
+            assert len(await unit.fetch("SELECT name FROM mine WHERE name <> ?", ["x"])) <= 3
+            if chance.random() < 0.5:
+                await unit.commit()
+    await database.close()
 
 
 @pytest.mark.parametrize(
@@ -163,14 +182,16 @@ async def test_the_planner_works_for_handlers_as_everywhere_else(server_database
             assert await unit.fetch(f"SHOW {setting}") == [{setting: "on"}]
 
 
-async def test_ten_thousand_messages_of_one_handler(server_database: PostgresDatabase) -> None:
-    claim = await claimed(server_database)
-    unit = server_database.storage.begin(claim)
+async def test_ten_thousand_messages_of_one_handler(server_url: str) -> None:
+    database = await open_postgres(server_url, PostgresOptions(timeout=60_000))
+    claim = await claimed(database)
+    unit = database.storage.begin(claim)
     await unit.execute("CREATE TABLE mine (n integer)")
     written = tuple(message(now=NOW + n) for n in range(10_000))
     await unit.complete(settlement(claim, messages=written))
-    stored = await server_database.reader.messages(RowFilter(limit=20_000))
+    stored = await database.reader.messages(RowFilter(limit=20_000))
     assert [row.id for row in reversed(stored)] == [each.id for each in written]
+    await database.close()
 
 
 # values that PostgreSQL cannot hold

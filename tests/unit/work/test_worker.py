@@ -523,6 +523,29 @@ async def test_a_stop_gives_back_what_does_not_finish_uncounted(bench: Bench) ->
     assert await bench.failures(id) == []
 
 
+async def test_a_stop_does_not_wait_for_a_claim_that_waits_for_a_handler(bench: Bench) -> None:
+    """On SQLite a claim waits for the transaction of a handler, which the end of the drain has to break off."""
+    entered = asyncio.Event()
+
+    @bench.app.on("stripe")
+    async def holding(event: Event, tx: Transaction) -> None:
+        await tx.execute("INSERT INTO effects VALUES ('held', 1)")
+        bench.queue.wake()
+        for _ in range(100):  # until the worker has woken and waits for its claim
+            await asyncio.sleep(0)
+        entered.set()
+        await asyncio.Event().wait()
+
+    worker = await bench.start()
+    id = await bench.post()
+    await entered.wait()
+    await worker.stop(20)
+    row = await bench.event(id)
+    assert (row.state, row.attempts, row.lost_leases) == (EventState.RECEIVED, 0, 0)
+    assert await bench.failures(id) == []
+    assert await effects(bench) == []
+
+
 async def test_a_stopped_worker_claims_nothing_more(bench: Bench) -> None:
     worker = await bench.start()
     await worker.stop(1_000)

@@ -228,7 +228,6 @@ def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str
         "statements": pools.SIMPLE_PLANS,
         "heartbeats": pools.SIMPLE_PLANS,
         "readers": pools.PLANS_FOR_VALUES,
-        "handlers": pools.PLANS_FOR_VALUES,
     }
     every = f"SET client_connection_check_interval = '2s'; SET {_idle(options)};"
     return {
@@ -236,8 +235,9 @@ def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str
             url,
             name,
             size,
-            settings="" if pooled else every + planning[name],
-            prepare=not pooled,
+            settings="" if pooled else every + planning.get(name, ""),
+            # after a statement that fails in a pipeline, psycopg's list of what is prepared is no longer the server's
+            prepare=not pooled and name != "handlers",
             connect_timeout=options.connect_timeout / 1000,
         )
         for name, size in sizes.items()

@@ -47,8 +47,7 @@ SIMPLE_PLANS: Final = """
 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
 SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
 """
-#: What people look for varies, and an index for one state is used only when the planner sees that state. Handlers bring
-#: statements of any kind, and end with ours.
+#: What people look for varies, and an index for one state is used only when the planner sees that state.
 PLANS_FOR_VALUES: Final = "SET plan_cache_mode = force_custom_plan;"
 
 #: How long a pool tries to connect before it asks whether anybody still waits, in seconds.
@@ -115,11 +114,17 @@ class Lender:
         A caller who is cancelled does not wait for the server: the work is cancelled behind it. Raises Unavailable when
         there is no connection, and what the work raises.
         """
-        task = self._start(self._lend(work, asyncio.get_running_loop().time() + seconds))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        task = self._start(self._lend(work, deadline))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.cancel()
+            raise
+        except Unavailable as error:
+            if loop.time() >= deadline and isinstance(error.__cause__, psycopg.Error):
+                raise Unavailable(f"PostgreSQL did not answer within {seconds:g} s") from error.__cause__
             raise
 
     def end(self) -> None:
@@ -202,10 +207,10 @@ class Transactions(Lender):
         committing = False
         try:
             async with connection.pipeline():  # BEGIN travels with the first statements
-                await connection.execute(_BEGIN)
+                await connection.execute(_BEGIN, prepare=False)
                 result = await verb(PostgresStatements(connection, self._texts))
                 committing = True
-                commit = await connection.execute("COMMIT")
+                commit = await connection.execute("COMMIT", prepare=False)
         except psycopg.Error as error:
             raise _meaning(error, connection, committing) from error
         if commit.statusmessage != "COMMIT":
@@ -283,7 +288,7 @@ async def _give_back(pool: Pool, connection: AsyncConnection[Any]) -> None:
     status = connection.pgconn.transaction_status
     if status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
         with suppress(psycopg.Error):
-            await connection.execute("ROLLBACK")
+            await connection.execute("ROLLBACK", prepare=False)
     if connection.pgconn.transaction_status != TransactionStatus.IDLE:
         await connection.close()
     with suppress(psycopg.Error):
