@@ -62,6 +62,12 @@ def clock(hours: int) -> dict[str, str]:
     }
 
 
+def remove_shared_memory(part: Part) -> None:
+    """The library leaves it behind when its process is killed, and refuses to start under the same process id again."""
+    for file in Path("/dev/shm").glob(f"*faketime_s*m_{part.running.pid}"):
+        file.unlink()
+
+
 class Site:
     """Where machines are put: a folder, a database and a receiver."""
 
@@ -85,6 +91,7 @@ class Site:
             yield part
         finally:
             await part.kill()
+            remove_shared_memory(part)
             sys.stdout.write(part.logs())
 
     def assert_nothing_is_wrong(self, *senders: Sender) -> None:

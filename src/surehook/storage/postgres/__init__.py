@@ -41,6 +41,11 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
+#: The server's side of what libpq's parameters do on ours: its own default is two hours.
+_KEEPALIVE: Final = """
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000;
+"""
+
 _TOUCH: Final = "UPDATE schema_migrations SET applied_at = applied_at WHERE version = 1"
 
 
@@ -176,7 +181,7 @@ class PostgresDatabase:
             pool=self._pools["handlers"],
             texts=texts,
             ending=self._ending,
-            settings=f"SET LOCAL {_idle(options)}" if self.pooled else "",
+            settings=f"SET LOCAL {_idle(options.idle_timeout)}" if self.pooled else "",
             patience=options.timeout / 1000,
             loop=asyncio.get_running_loop(),
             settle=self._settle_one,
@@ -211,9 +216,9 @@ async def open_postgres(url: str, options: PostgresOptions | None = None) -> Pos
     return database
 
 
-def _idle(options: PostgresOptions) -> str:
-    """Who vanishes or forgets must not keep his locks."""
-    return f"idle_in_transaction_session_timeout = {options.idle_timeout}"
+def _idle(milliseconds: int) -> str:
+    """Who vanishes, stands still or forgets must not keep his locks."""
+    return f"idle_in_transaction_session_timeout = {milliseconds}"
 
 
 def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str, Pool]:
@@ -229,13 +234,16 @@ def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str
         "heartbeats": pools.SIMPLE_PLANS,
         "readers": pools.PLANS_FOR_VALUES,
     }
-    every = f"SET client_connection_check_interval = '2s'; SET {_idle(options)};"
+    idle = {"handlers": options.idle_timeout}
+    every = f"SET client_connection_check_interval = '2s'; {_KEEPALIVE}"
     return {
         name: pools.make_pool(
             url,
             name,
             size,
-            settings="" if pooled else every + planning.get(name, ""),
+            settings=""
+            if pooled
+            else every + planning.get(name, "") + f"SET {_idle(idle.get(name, options.timeout))};",
             # after a statement that fails in a pipeline, psycopg's list of what is prepared is no longer the server's
             prepare=not pooled and name != "handlers",
             connect_timeout=options.connect_timeout / 1000,

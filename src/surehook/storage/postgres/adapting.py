@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor, pq
 from psycopg import adapters as defaults
+from psycopg._queries import PostgresQuery
+from psycopg.abc import Params, PQGen, Query
 from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
 from psycopg.rows import TupleRow, tuple_row
 
@@ -66,6 +69,33 @@ class OwnCursor(AsyncRawCursor[TupleRow]):
     @property
     def adapters(self) -> AdaptersMap:
         return _OWN
+
+    def _executemany_gen_pipeline(
+        self, query: Query, params_seq: Iterable[Params], returning: bool
+    ) -> PQGen[None]:
+        """As psycopg's, but it asks for the results with a Sync, not with a Flush.
+
+        After a Flush the server waits for us as if a statement ran: no timeout of its own counts, and a process that stands
+        still or vanishes there would keep its locks. idle_in_transaction_session_timeout counts from a Sync.
+        """
+        pipeline = self._conn._pipeline
+        assert pipeline is not None  # noqa: S101 - psycopg calls this in a pipeline only
+        yield from self._start_query(query)
+        if not returning:
+            self._rowcount = 0
+        self._execmany_returning = returning
+        converted: PostgresQuery | None = None
+        for params in params_seq:
+            if converted is None:
+                converted = self._query = self._convert_query(query, params)
+            else:
+                converted.dump(params)
+            yield from self._maybe_prepare_gen(converted, prepare=True)
+            yield from pipeline._communicate_gen()
+        self._last_query = query
+        if returning:
+            yield from pipeline._sync_gen()
+        yield from self._conn._prepared.maintain_gen(self._conn)
 
 
 class OwnBlockingCursor(RawCursor[TupleRow]):
