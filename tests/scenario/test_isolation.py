@@ -17,7 +17,7 @@ PROMPT = 2.0
 #: What ends a transaction that stays open, and after how many milliseconds at the earliest.
 ENDED_BY = {
     "sqlite": ("TransactionError", "budget of 1000 ms", 900),
-    "postgresql": ("HandlerTimeout", "did not return within 3000 ms", 2_900),
+    "postgresql": ("HandlerTimeout", "did not return within 2000 ms", 1_900),
 }
 
 
@@ -55,7 +55,7 @@ async def test_hanging_destination_leaves_ingest_alone(scene: Scene) -> None:
 async def test_handler_that_holds_its_transaction_is_rolled_back(scene: Scene, event: str) -> None:
     """On SQLite by its budget, for it keeps every writer waiting; on PostgreSQL, where it does not, by its timeout."""
     server = scene.server
-    server.configure(handlers={"timeout": "3s", "transaction_budget": "1s", "lease": "6s", "retries": ["1h"]})
+    server.configure(handlers={"timeout": "2s", "transaction_budget": "1s", "lease": "6s", "retries": ["1h"]})
     await server.start()
     await scene.sender.post(order("hoarder", event))
     await wait_until(lambda: server.notes("held"), "the transaction is open")

@@ -74,7 +74,7 @@ async def test_heartbeat_takes_no_finished_attempt_for_a_lost_one(scene: Scene) 
     server.configure(handlers={"heartbeat": "10ms"})
     await server.start()
     kinds = ["order.paid", "order.packed", "order.seen", "order.filed"]
-    await scene.sender.post_all(order(f"o-{n}", kinds[n % len(kinds)]) for n in range(800))
+    await scene.sender.post_all(order(f"o-{n}", kinds[n % len(kinds)]) for n in range(400))
     await server.settled()
     assert await server.stop() == 0
 

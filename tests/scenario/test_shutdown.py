@@ -65,7 +65,7 @@ async def test_sigterm_lets_a_running_handler_finish(scene: Scene, event: str) -
 @pytest.mark.parametrize("event", HANDLERS)
 async def test_sigterm_gives_back_what_does_not_finish(scene: Scene, event: str, hold_: str) -> None:
     server = scene.server
-    server.configure(server={"drain_timeout": "500ms"}, handlers={"transaction_budget": "20s", "lease": "1m"})
+    server.configure(server={"drain_timeout": "200ms"}, handlers={"transaction_budget": "20s", "lease": "1m"})
     await hold(scene, event, hold_)
     assert await server.stop() == 0
 
