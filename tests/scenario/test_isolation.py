@@ -12,8 +12,8 @@ from tests.scenario.webhooks import order
 POSTS = 200
 #: Handlers may take their time.
 PATIENT = {"timeout": "40s", "transaction_budget": "1s", "lease": "60s"}
-#: Seconds; who waited for a handler or a destination waited 30.
-PROMPT = 2.0
+#: Seconds; who waited for a handler or a destination waited 30. A slow answer of ours is a 503 before that.
+PROMPT = 8.0
 #: What ends a transaction that stays open, and after how many milliseconds at the earliest.
 ENDED_BY = {
     "sqlite": ("TransactionError", "budget of 1000 ms", 900),
