@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -28,6 +26,7 @@ from surehook.ids import EventId
 from surehook.queue.database import DatabaseQueue
 from surehook.queue.outage import Outage
 from surehook.service import pause
+from surehook.storage.postgres.connection import sever
 
 #: Seconds from one NOTIFY to the next. Each takes a transaction id and the database-wide lock.
 _GAP: Final = 0.01
@@ -92,7 +91,7 @@ class NotifyingQueue:
             return
         await asyncio.wait([self._task], timeout=_GRACE)
         if self._connection is not None:
-            _hang_up(self._connection)
+            sever(self._connection)
         elif not self._task.done():
             self._task.cancel()
         await asyncio.wait([self._task])
@@ -251,17 +250,8 @@ def _hung_up_after(connection: _Connection, seconds: float) -> Iterator[None]:
 
     A cancellation would not do: psycopg then asks the server to cancel, and waits for one that hangs.
     """
-    timer = asyncio.get_running_loop().call_later(seconds, _hang_up, connection)
+    timer = asyncio.get_running_loop().call_later(seconds, sever, connection)
     try:
         yield
     finally:
         timer.cancel()
-
-
-def _hang_up(connection: _Connection) -> None:
-    """Shut the socket down, but leave the descriptor to its owner: whoever waits for it reads the end of the stream."""
-    with (
-        contextlib.suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)
