@@ -141,7 +141,7 @@ from surehook.wiring.supervision import Slot
 from surehook.wiring.supervision import slot
 slot.GRACE = 0.5
 signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
-Slot(0, int(sys.argv[1]), {}).hold(1)
+report = Slot(0, int(sys.argv[1]), {}).hold(1)  # kept: its end would close the socket that ties the two
 print("held", flush=True)
 while True:
     time.sleep(0.01)
