@@ -86,6 +86,8 @@ def configure(format: Literal["auto", "text", "json"], level: str, stream: TextI
     writer.setFormatter(formatter)
     root.addHandler(writer)
     root.setLevel(level)
+    # it tells of each lost connection and each statement that failed in a pipeline; who asked is told as well
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 class StreamWriter(logging.Handler):

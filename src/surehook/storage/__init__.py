@@ -138,6 +138,7 @@ class Storage(Protocol):
     ) -> list[Claim]:
         """Take up to ``limit`` due events, longest due first; of ``only``, if given.
 
+        What became due out of order (its clock ran behind, its commit came late) may come some seconds after its turn.
         Counts the attempt, raises the lease token and sets PROCESSING. No event is ever claimed by two callers.
         """
         ...

@@ -56,9 +56,7 @@ async def claim_named(
     db: Statements, ids: Sequence[EventId], now: Millis, lease_until: Millis
 ) -> list[Claim]:
     """Storage.claim of those among ``ids`` that are due."""
-    lease = _lease(now, lease_until)
-    taken = await db.rows([("claim_event", {**lease, "id": id}) for id in sorted(set(ids))])
-    return _claims(row for found in taken for row in found)
+    return _claims(await rows(db, "claim_named_events", {**_lease(now, lease_until), "ids": list(ids)}))
 
 
 def _head(taken: Sequence[tuple[Any, ...]]) -> Millis | None:

@@ -33,6 +33,8 @@ class Dialect(msgspec.Struct, frozen=True):
         return re.sub(r"\{(\w+)\}", lambda match: self.tokens[match[1]], sql)
 
 
+_INLINE_BODY = "CASE WHEN length(body) <= :inline_body THEN body END"
+
 SQLITE = Dialect(
     "sqlite",
     {
@@ -43,7 +45,14 @@ SQLITE = Dialect(
         # rows are appended under rising numbers, so the distance of the ends is about their count
         "about_events": "(SELECT max(rowid) FROM inbox_events) - (SELECT min(rowid) FROM inbox_events) + 1",
         "about_messages": "(SELECT max(rowid) FROM outbox_messages) - (SELECT min(rowid) FROM outbox_messages) + 1",
-        "was_due": "NULL",  # its RETURNING sees only the table that is written, and dead rows are no trouble there
+        # its RETURNING sees only the table that is written
+        "join_payload": "",
+        "payload": ", ".join(
+            f"(SELECT {column} FROM inbox_payloads WHERE inbox_payloads.id = payload_id)"
+            for column in ("content_type", "headers", _INLINE_BODY)
+        ),
+        "was_due": "NULL",  # nor are dead rows any trouble there
+        "among_ids": "IN (SELECT unhex(value) FROM json_each(:ids))",
         "now_ms": "CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
     },
 )
@@ -59,7 +68,11 @@ POSTGRESQL = Dialect(
         # as the last vacuum or analyze has seen it
         "about_events": "CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass('inbox_events')",
         "about_messages": "CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass('outbox_messages')",
+        # looked up once for all rows: with a partition for each day every look-up opens a hundred tables
+        "join_payload": "LEFT JOIN inbox_payloads ON inbox_payloads.id = due.payload_id",
+        "payload": f"content_type, headers, {_INLINE_BODY}",
         "was_due": "due.due_at",
+        "among_ids": "= ANY (CAST(:ids AS uuid[]))",
         "now_ms": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
     },
 )

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 Result = TypeVar("Result")
 
-#: A named statement and its parameters.
+#: A named statement and its parameters; a list of ids is one parameter, which each adapter writes as its database reads it.
 Call = tuple[str, Mapping[str, Any]]
 
 
@@ -29,12 +29,6 @@ class Statements(Protocol):
     async def lock(self, names: Collection[str]) -> None:
         """Until the end of the transaction nobody else holds one of these names; where one writer writes, nothing to do."""
         ...
-
-
-async def run(db: Statements, name: str, parameters: Mapping[str, Any]) -> int:
-    """Run one statement; how many rows it wrote."""
-    [changes] = await db.run([(name, parameters)])
-    return changes
 
 
 async def rows(db: Statements, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from surehook.states import (
     EventState,
     MessageState,
 )
-from surehook.storage.named import Statements, rows, run
+from surehook.storage.named import Call, Statements, rows
 
 
 class _Hand(msgspec.Struct, frozen=True):
@@ -41,46 +41,62 @@ _DISCARD_MESSAGE = _Hand(MESSAGE_PREFIX, "lock_message", DISCARDABLE_MESSAGES, "
 
 async def replay_events(db: Statements, ids: Sequence[EventId], action: Action) -> list[ActionResult]:
     """Storage.replay_events."""
-    return [await _act(db, _REPLAY_EVENT, id, action) for id in ids]
+    return await _act(db, _REPLAY_EVENT, ids, action)
 
 
 async def discard_events(db: Statements, ids: Sequence[EventId], action: Action) -> list[ActionResult]:
     """Storage.discard_events."""
-    return [await _act(db, _DISCARD_EVENT, id, action) for id in ids]
+    return await _act(db, _DISCARD_EVENT, ids, action)
 
 
 async def replay_messages(db: Statements, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:
     """Storage.replay_messages."""
-    return [await _act(db, _REPLAY_MESSAGE, id, action) for id in ids]
+    return await _act(db, _REPLAY_MESSAGE, ids, action)
 
 
 async def discard_messages(db: Statements, ids: Sequence[MessageId], action: Action) -> list[ActionResult]:
     """Storage.discard_messages."""
-    return [await _act(db, _DISCARD_MESSAGE, id, action) for id in ids]
+    return await _act(db, _DISCARD_MESSAGE, ids, action)
 
 
-async def _act(db: Statements, hand: _Hand, id: bytes, action: Action) -> ActionResult:
-    """Move (or hurry) one row by hand and audit it, or leave it and say in which state it is."""
-    found = await rows(db, hand.look, {"id": id})
-    if not found:
-        return ActionResult(id, False, None)
-    was = found[0][0]
-    statement = hand.move if was in hand.movable else hand.hurry if was == EventState.RETRYING else None
-    wanted = {"id": id, "was": was, "now": action.at}
-    done = statement is not None and bool(await run(db, statement, wanted))
-    if statement is not None and done:
-        await _audit(db, action, statement.replace("_", "."), typeid(hand.prefix, id), f'{{"was":"{was}"}}')
-    return ActionResult(id, done, was)
-
-
-async def _audit(db: Statements, action: Action, name: str, subject: str, detail: str) -> None:
+async def _act(db: Statements, hand: _Hand, ids: Sequence[bytes], action: Action) -> list[ActionResult]:
+    """Move (or hurry) rows by hand and audit it, or leave them and say in which state each is."""
+    # before any row: of two who replay the same rows, neither may hold what the other waits for
     await db.lock({"audit log"})
+    ordered = sorted(set(ids))
+    found = await db.rows([(hand.look, {"id": id}) for id in ordered])
+    was = {id: state for id, rows in zip(ordered, found, strict=True) for (state,) in rows}
+    moves = {id: move for id in ordered if id in was and (move := _move(hand, was[id]))}
+    changed = await db.run(
+        [(move, {"id": id, "was": was[id], "now": action.at}) for id, move in moves.items()]
+    )
+    done = {id: move for (id, move), count in zip(moves.items(), changed, strict=True) if count}
+    await _audit(
+        db, action, [(done[id], typeid(hand.prefix, id), was[id]) for id in dict.fromkeys(ids) if id in done]
+    )
+    return [ActionResult(id, id in done, was.get(id)) for id in ids]
+
+
+def _move(hand: _Hand, was: str) -> str | None:
+    """The statement for a row in this state, if there is anything to do."""
+    if was in hand.movable:
+        return hand.move
+    return hand.hurry if was == EventState.RETRYING else None
+
+
+async def _audit(db: Statements, action: Action, acts: Sequence[tuple[str, str, str]]) -> None:
+    """An entry for each statement, with its row and the state that it was in."""
+    if not acts:
+        return
     last = await rows(db, "last_audit_entry", {})
-    seq, previous = (last[0][0], last[0][1]) if last else (0, b"\0" * 32)
-    entry = AuditEntry(seq + 1, action.at, action.actor, name, action.reason, subject, detail, previous, b"")
-    row = msgspec.structs.asdict(entry)
-    row["hash"] = audit_hash(entry)
-    await run(db, "insert_audit_entry", row)
+    end, previous = last[0] if last else (0, b"\0" * 32)
+    calls: list[Call] = []
+    for seq, (statement, subject, was) in enumerate(acts, end + 1):
+        name, detail = statement.replace("_", "."), f'{{"was":"{was}"}}'
+        entry = AuditEntry(seq, action.at, action.actor, name, action.reason, subject, detail, previous, b"")
+        previous = audit_hash(entry)
+        calls.append(("insert_audit_entry", {**msgspec.structs.asdict(entry), "hash": previous}))
+    await db.run(calls)
 
 
 def audit_hash(entry: AuditEntry) -> bytes:

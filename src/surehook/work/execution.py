@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from surehook.clock import Clock, Millis
-from surehook.errors import LeaseLost, Reject, Retry, TransactionError
+from surehook.errors import LeaseLost, Reject, Retry, TransactionError, TurnLost
 from surehook.handlers import CompletingHandler, Event, Handler
 from surehook.handlers.transaction import sync_transaction_of, transaction_of
 from surehook.model import Failure, Settlement
@@ -85,9 +85,10 @@ class Execution:
         self._worker = worker
 
     async def run(self, attempt: Attempt, handlers: Sequence[Handler]) -> Outcome:
-        """The outcome; never raises but for the cancellation of its caller, and LeaseLost.
+        """The outcome; never raises but for the cancellation of its caller, LeaseLost, and TurnLost.
 
-        LeaseLost comes from a handler that wanted to commit the completion by itself.
+        LeaseLost comes from a handler that wanted to commit the completion by itself, TurnLost from a statement that could
+        not run because of what others do at the moment.
         """
         started = self._clock.now()
         settlement = None
@@ -95,7 +96,7 @@ class Execution:
             try:
                 _require_last(handlers)
                 settlement = await self._call(handler, attempt)
-            except LeaseLost:
+            except (LeaseLost, TurnLost):
                 raise
             except Retry as error:
                 wish = None if error.after is None else round(error.after * 1000)

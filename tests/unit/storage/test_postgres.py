@@ -436,6 +436,10 @@ async def test_round_trips_do_not_grow_with_the_number_of_rows(server_url: str) 
         assert await trips(storage.settle(ends)) == 4  # events, messages, failures, commit
         assert await trips(storage.claim(60, NOW, Millis(NOW + LEASE))) == 2
         assert await trips(storage.rescue(Millis(NOW + 2 * LEASE), poison_after=3)) == 2
+        ids = [claim.id for claim in claims]
+        assert await trips(storage.claim(60, NOW, Millis(NOW + LEASE), ids)) == 2
+        # look, move, end of the chain, entries, commit
+        assert await trips(storage.replay_events(ids, action())) == 5
 
 
 async def test_round_trips_of_a_handlers_transaction(server_url: str) -> None:

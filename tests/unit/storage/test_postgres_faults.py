@@ -548,7 +548,9 @@ async def test_arrivals_against_settlements_of_the_same_events(
     assert deadlocks(url) == 0
 
 
-async def test_replays_that_cross_are_both_done(two: tuple[PostgresDatabase, PostgresDatabase]) -> None:
+async def test_replays_that_cross_are_both_done(
+    two: tuple[PostgresDatabase, PostgresDatabase], url: str
+) -> None:
     first, second = two
     claims = await claimed(second, 10)
     ids = [claim.id for claim in claims]
@@ -560,3 +562,4 @@ async def test_replays_that_cross_are_both_done(two: tuple[PostgresDatabase, Pos
         assert sorted(result.done for answer in results for result in answer) == [False] * 10 + [True] * 10
         claims = await second.storage.claim(10, NOW, Millis(NOW + LEASE))
     assert [entry.seq for entry in await second.reader.audit(99)] == list(range(20, 0, -1))
+    assert deadlocks(url) == 0

@@ -108,7 +108,7 @@ def stale(server: PostgresServer, empty: str) -> str:
 
 #: A row in the state that each statement is for; the others are given no row.
 ROWS = {
-    "RECEIVED": ("claim_event", "get_event", "lock_event", "count_duplicate", "get_payload", "insert_event_failure"),
+    "RECEIVED": ("claim_named_events", "get_event", "lock_event", "count_duplicate", "get_payload", "insert_event_failure"),
     "RETRYING": ("hurry_event",),
     "PROCESSING": (
         "extend_event", "process_event", "retry_event", "bury_event", "ignore_event", "release_event",
@@ -132,6 +132,7 @@ VALUES: dict[str, Any] = {
     "destination": "ledger", "provider": "stripe", "external_id": "evt_7", "suspect_key": b"x", "subject": "x",
     "was": "DEAD", "reason": "x", "last_error": "x", "error_type": "x", "message": "x", "detail": "x", "fingerprint": "x",
     "worker": "x", "started_at": NOW, "failed_at": NOW, "after": UUID(int=0), "id": UUID(int=0), "row_id": UUID(int=0),
+    "ids": [],
 }  # fmt: skip
 
 
@@ -157,6 +158,8 @@ ENTRIES = "SELECT pg_stat_get_xact_tuples_returned('inbox_events_due_index'::reg
 def literal(value: object) -> str:
     if value is None or isinstance(value, int):
         return "NULL" if value is None else str(value)
+    if isinstance(value, list):
+        return f"'{{{','.join(map(str, value))}}}'"
     return f"'\\x{value.hex()}'" if isinstance(value, bytes) else f"'{value}'"
 
 
@@ -194,7 +197,7 @@ def row_for(connection: psycopg.Connection, name: str) -> dict[str, Any]:
     table = "outbox_messages" if kind else "inbox_events"
     found = connection.execute(f"SELECT id FROM {table} WHERE state = '{state}' LIMIT 1".encode()).fetchone()
     id = found[0] if found else UUID(int=0)
-    return {"id": id, "row_id": id}
+    return {"id": id, "row_id": id, "ids": [id]}
 
 
 @pytest.mark.parametrize("name", [*OF_ROW, *WRITING])
@@ -224,6 +227,18 @@ def test_many_times_as_many_rows_cost_about_the_same(few: str, many: str, name: 
     assert not re.search(r"Seq Scan on (inbox_events|outbox_messages|inbox_payloads_20260921)\b", after.text)
     if name in OF_ROW:
         assert after.pages <= 60, after.text
+
+
+@pytest.mark.parametrize("name", ["claim_events", "claim_named_events"])
+def test_a_claim_opens_the_partitions_once(few: str, name: str) -> None:
+    """Each look-up of a payload opens all of them, and after three months there are a hundred."""
+    with session(few, pools.SIMPLE_PLANS) as connection:
+        waiting = connection.execute(
+            "SELECT id FROM inbox_events WHERE due_at IS NOT NULL LIMIT 60"
+        ).fetchall()
+        plan = explained(connection, name, ids=[id for (id,) in waiting])
+    assert plan.rows == 60
+    assert plan.text.count("Append") == 1
 
 
 @pytest.mark.parametrize("kind", ["events", "messages"])

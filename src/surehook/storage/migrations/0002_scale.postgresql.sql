@@ -21,8 +21,7 @@ CREATE TABLE inbox_payloads_default PARTITION OF inbox_payloads DEFAULT;
 INSERT INTO inbox_payloads SELECT * FROM inbox_payloads_before;
 DROP TABLE inbox_payloads_before;
 
--- Rows are updated a few times and then rest: room on the page for that, and a vacuum that comes by share of the table early.
-ALTER TABLE inbox_events SET
-    (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
-ALTER TABLE outbox_messages SET
-    (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+-- A long history must not keep vacuum waiting. Room on the pages (fillfactor) would be of no use: every move of a row changes
+-- an index, so none can be made in place.
+ALTER TABLE inbox_events SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE outbox_messages SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);

@@ -38,6 +38,14 @@ class _Text(Dumper):
         return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace")
 
 
+class _Ids(Dumper):
+    """A list of ids as the text of an array."""
+
+    def dump(self, obj: Any) -> Buffer | None:
+        ids: list[bytes] = obj
+        return b"{%s}" % ",".join(id.hex() for id in ids).encode()
+
+
 class _Id(Loader):
     """A uuid as the 16 bytes that ids are in code."""
 
@@ -52,6 +60,7 @@ def _own_adapters() -> AdaptersMap:
     own.register_dumper(bytes, _Bytes)
     own.register_dumper(int, _Number)
     own.register_dumper(str, _Text)
+    own.register_dumper(list, _Ids)
     own.register_loader("uuid", _Id)
     return own
 

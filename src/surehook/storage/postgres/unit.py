@@ -20,7 +20,7 @@ from surehook.errors import CommitUnknown, TransactionError, TurnLost, Unavailab
 from surehook.model import Settlement
 from surehook.storage import Parameters, attempts
 from surehook.storage.named import drive
-from surehook.storage.postgres.connection import TRY_AGAIN, brief, faults, sever
+from surehook.storage.postgres.connection import TRY_AGAIN, brief, faults, is_lost, sever
 from surehook.storage.postgres.guard import refuse
 from surehook.storage.postgres.lending import (
     BorrowedAsyncConnection,
@@ -182,7 +182,8 @@ class PostgresUnit:
                 await self._send_begin(loan)
                 await cursor.execute(sql, values)
         except psycopg.Error:
-            await _recover(connection, "ROLLBACK", "BEGIN")
+            again = [self._shared.settings] if self._shared.settings else []
+            await _recover(connection, "ROLLBACK", "BEGIN", *again)
             raise
         return cursor
 
@@ -203,7 +204,11 @@ class PostgresUnit:
     async def _begin(self) -> Loan:
         if self._ended():
             raise TransactionError(f"the transaction {self._state.value}")
-        loan = self._loan = Loan(await take(self._shared.pool, self._shared.patience))
+        try:
+            loan = self._loan = Loan(await take(self._shared.pool, self._shared.patience))
+        except Unavailable as error:
+            # the handler has done nothing yet, and is not to blame that others do much
+            raise TurnLost(f"the handler's transaction could not begin: {error}") from error
         if self._ended():  # while it waited for the connection
             await self.rollback()
             raise TransactionError(f"the transaction {self._state.value}")
@@ -241,7 +246,11 @@ class PostgresUnit:
                 f"PostgreSQL undid the transaction because of another one: {brief(error)}"
             ) from error
         except Unavailable as error:
-            if committing and connection.closed:
+            if (
+                committing
+                and isinstance(error.__cause__, psycopg.Error)
+                and is_lost(error.__cause__, connection)
+            ):
                 raise CommitUnknown(f"PostgreSQL did not confirm the commit: {error}") from error
             raise
         finally:

@@ -45,7 +45,8 @@ class _Statements:
 
     async def rows(self, calls: Sequence[Call]) -> list[list[tuple[Any, ...]]]:
         return [
-            self._connection.execute(self._texts[name], parameters).fetchall() for name, parameters in calls
+            self._connection.execute(self._texts[name], _written(parameters)).fetchall()
+            for name, parameters in calls
         ]
 
     async def lock(self, names: Collection[str]) -> None:
@@ -54,6 +55,15 @@ class _Statements:
     def _run(self, name: str, parameters: Mapping[str, Any]) -> int:
         self._connection.execute(self._texts[name], parameters)
         return self._connection.changes()
+
+
+def _written(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A list of ids as the JSON text that a statement can look through."""
+    lists = {name: value for name, value in parameters.items() if isinstance(value, list)}
+    if not lists:
+        return parameters
+    texts = {name: msgspec.json.encode([id.hex() for id in ids]).decode() for name, ids in lists.items()}
+    return {**parameters, **texts}
 
 
 class SqliteStorage(WritingVerbs):

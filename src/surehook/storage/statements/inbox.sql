@@ -32,34 +32,31 @@ LIMIT 1
 -- moves: RECEIVED | RETRYING -> PROCESSING
 -- Take what is due, longest due first; the attempt is counted before it runs.
 WITH due AS MATERIALIZED (
-    SELECT id, due_at FROM inbox_events
+    SELECT id, due_at, payload_id FROM inbox_events
     WHERE state IN ('RECEIVED', 'RETRYING') AND due_at <= :now AND due_at >= :since
     ORDER BY due_at, id LIMIT :limit {skip_locked}
 )
 UPDATE inbox_events
 SET state = 'PROCESSING', attempts = attempts + 1, lease_token = lease_token + 1, lease_until = :lease_until,
     due_at = NULL, updated_at = :now
-FROM due WHERE inbox_events.id = due.id
-RETURNING inbox_events.id, lease_token, attempts, lost_leases, provider, topic, external_id, type, subject, item,
-    occurred_at, received_at, traceparent, payload_id,
-    (SELECT content_type FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
-    (SELECT headers FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
-    (SELECT CASE WHEN length(body) <= :inline_body THEN body END FROM inbox_payloads
-     WHERE inbox_payloads.id = payload_id), {was_due}
+FROM due {join_payload} WHERE inbox_events.id = due.id
+RETURNING inbox_events.id, lease_token, attempts, lost_leases, inbox_events.provider, inbox_events.topic, external_id, type,
+    subject, item, occurred_at, inbox_events.received_at, traceparent, inbox_events.payload_id, {payload}, {was_due}
 
--- name: claim_event
+-- name: claim_named_events
 -- moves: RECEIVED | RETRYING -> PROCESSING
--- Take one event that a queue named, if it is still due: found by its id, which a plain due_at would keep planners from.
+-- Take those that a queue named and that are still due: found by id, which a plain due_at would keep planners from.
+WITH due AS MATERIALIZED (
+    SELECT id, payload_id FROM inbox_events
+    WHERE id {among_ids} AND state IN ('RECEIVED', 'RETRYING') AND coalesce(due_at, 0) <= :now
+    ORDER BY id {for_update}
+)
 UPDATE inbox_events
 SET state = 'PROCESSING', attempts = attempts + 1, lease_token = lease_token + 1, lease_until = :lease_until,
     due_at = NULL, updated_at = :now
-WHERE inbox_events.id = :id AND state IN ('RECEIVED', 'RETRYING') AND coalesce(due_at, 0) <= :now
-RETURNING inbox_events.id, lease_token, attempts, lost_leases, provider, topic, external_id, type, subject, item,
-    occurred_at, received_at, traceparent, payload_id,
-    (SELECT content_type FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
-    (SELECT headers FROM inbox_payloads WHERE inbox_payloads.id = payload_id),
-    (SELECT CASE WHEN length(body) <= :inline_body THEN body END FROM inbox_payloads
-     WHERE inbox_payloads.id = payload_id)
+FROM due {join_payload} WHERE inbox_events.id = due.id
+RETURNING inbox_events.id, lease_token, attempts, lost_leases, inbox_events.provider, inbox_events.topic, external_id, type,
+    subject, item, occurred_at, inbox_events.received_at, traceparent, inbox_events.payload_id, {payload}
 
 -- name: extend_event
 -- Prolong the lease of a running attempt.
