@@ -12,6 +12,9 @@ import pytest
 from surehook.clock import SystemClock
 from surehook.config import PostgresSettings, Settings
 from surehook.errors import ConfigurationError, Unavailable
+from surehook.handlers import Event, Registry
+from surehook.handlers.transaction import Transaction
+from surehook.storage import UnitOfWork
 from surehook.storage.postgres import PostgresDatabase
 from surehook.wiring.database import (
     ServerDatabase,
@@ -109,6 +112,28 @@ async def test_postgres_by_reference_is_opened(
 def a_server(database: PostgresDatabase) -> ServerDatabase:
     """Never called: the type checker proves by it that the adapter, which is imported by name, is what wiring expects."""
     return database
+
+
+async def test_a_transaction_may_idle_as_long_as_the_most_patient_handler_may_take(
+    postgres: PostgresServer,
+) -> None:
+    handlers, settings = Registry(), Settings()
+
+    @handlers.on("stripe", timeout="10m")
+    async def ponder(event: Event, tx: Transaction) -> None:
+        """Asks a slow service between two statements."""
+
+    seen: list[object] = []
+
+    async def look(unit: UnitOfWork) -> None:
+        seen.extend(await unit.fetch("SHOW idle_in_transaction_session_timeout"))
+
+    with postgres.database() as url:
+        patience = handlers.longest_timeout(settings.handlers.timeout)
+        database = await open_unmigrated(Settings(database=url), patience)
+        await database.run_setup([look])
+        await database.close()
+    assert seen == [{"idle_in_transaction_session_timeout": "11min"}]
 
 
 async def test_a_postgres_that_cannot_be_reached_is_told_without_its_password() -> None:

@@ -257,6 +257,10 @@ class Registry:
         self.setup_functions.append(run)
         return function
 
+    def longest_timeout(self, default: int) -> int:
+        """What the most patient handler may take, in milliseconds; ``default`` is for those that say nothing."""
+        return max([default, *(each.timeout for each in self.handlers if each.timeout is not None)])
+
     def handlers_for(self, provider: str, topic: str, type: str) -> tuple[Handler, ...]:
         """The handlers of an event, in the order of their registration."""
         key = (provider, topic, type)

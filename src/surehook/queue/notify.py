@@ -26,7 +26,7 @@ from surehook.ids import EventId
 from surehook.queue.database import DatabaseQueue
 from surehook.queue.outage import Outage
 from surehook.service import pause
-from surehook.storage.postgres.connection import sever
+from surehook.storage.postgres.connection import KEEPALIVE, sever
 
 #: Seconds from one NOTIFY to the next. Each takes a transaction id and the database-wide lock.
 _GAP: Final = 0.01
@@ -39,11 +39,7 @@ _MAX_PAYLOAD: Final = 7_999
 _DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "surehook queue",
     "connect_timeout": 5,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
+    **KEEPALIVE,
 }
 
 _Connection = psycopg.AsyncConnection[tuple[Any, ...]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,10 @@ from surehook.storage.sqlite import SqliteDatabase, open_sqlite
 from surehook.wiring.extras import import_extra
 from surehook.wiring.timekeeping import DatabaseClock
 from surehook.wiring.urls import database_url
+
+#: How long a handler may leave its transaction on PostgreSQL idle beyond its timeout, in milliseconds: then its worker has
+#: vanished, and the transaction's locks are in others' way.
+_IDLE: Final = 60_000
 
 
 class MigratableDatabase(Database, Protocol):
@@ -104,20 +108,29 @@ async def migrate(settings: Settings) -> list[str]:
         await database.close()
 
 
-async def open_unmigrated(settings: Settings) -> MigratableDatabase:
-    """The database, whatever its schema. Raises ConfigurationError or Unavailable when it cannot be opened."""
+async def open_unmigrated(settings: Settings, handler_timeout: int = 0) -> MigratableDatabase:
+    """The database, whatever its schema. Raises ConfigurationError or Unavailable when it cannot be opened.
+
+    ``handler_timeout``: the longest of any handler, in milliseconds.
+    """
     if is_postgres(database_url(settings)):
-        return await open_server(settings)
+        return await open_server(settings, handler_timeout)
     return await _open_file(settings)
 
 
-async def open_server(settings: Settings) -> ServerDatabase:
-    """PostgreSQL, whatever its schema. Raises ConfigurationError or Unavailable when it cannot be opened."""
+async def open_server(settings: Settings, handler_timeout: int = 0) -> ServerDatabase:
+    """PostgreSQL, whatever its schema. Raises ConfigurationError or Unavailable when it cannot be opened.
+
+    ``handler_timeout``: the longest of any handler, in milliseconds.
+    """
     url = database_url(settings)
     adapter = import_extra("surehook.storage.postgres", "database: postgresql://", "postgres")
     wanted = settings.postgres
     options = adapter.PostgresOptions(
-        connections=wanted.connections, timeout=wanted.timeout, connect_timeout=wanted.connect_timeout
+        connections=wanted.connections,
+        timeout=wanted.timeout,
+        connect_timeout=wanted.connect_timeout,
+        idle_timeout=_IDLE + handler_timeout,
     )
     database: ServerDatabase = await adapter.open_postgres(url, options)
     return database

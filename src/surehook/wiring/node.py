@@ -84,7 +84,9 @@ class Node:
             raise
 
     async def _start(self, migrate: bool, listen: bool) -> None:
-        database = self._database = await open_unmigrated(self._settings)
+        database = self._database = await open_unmigrated(
+            self._settings, self._registry.longest_timeout(self._settings.handlers.timeout)
+        )
         if migrate:
             await database.migrate(SystemClock())
         require_current(await database.migrations())

@@ -353,6 +353,32 @@ async def test_behind_a_pooler_nothing_is_left_on_its_connections(
         assert await unit.fetch("SELECT name FROM pg_prepared_statements") == []
 
 
+#: Writes down what the session is told while an event is stored.
+WATCH = """
+CREATE TABLE told (name text, value text);
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO told SELECT name, setting FROM pg_settings
+    WHERE name IN ('idle_in_transaction_session_timeout', 'enable_sort', 'plan_cache_mode');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER watch BEFORE INSERT ON inbox_events FOR EACH ROW EXECUTE FUNCTION watch();
+"""
+
+
+async def test_behind_a_pooler_each_of_our_own_transactions_says_how_it_is_to_be_treated(
+    pooled: PostgresDatabase, server_url: str
+) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(WATCH.encode())
+        await pooled.storage.accept([arrival()])
+        told: dict[str, str] = dict(connection.execute("SELECT name, value FROM told").fetchall())
+    assert told == {
+        "idle_in_transaction_session_timeout": str(PostgresOptions().timeout),
+        "enable_sort": "off",
+        "plan_cache_mode": "force_generic_plan",
+    }
+
+
 # how often the server is asked
 
 

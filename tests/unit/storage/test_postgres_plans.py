@@ -18,8 +18,9 @@ import pytest
 from surehook.clock import ManualClock, Millis
 from surehook.model import MessageSettlement
 from surehook.states import MessageState
-from surehook.storage.postgres import open_postgres, pools
+from surehook.storage.postgres import open_postgres
 from surehook.storage.postgres.floors import MARGIN
+from surehook.storage.postgres.session import PLANS_FOR_VALUES, SIMPLE_PLANS, for_session
 from surehook.storage.postgres.statements import load_texts
 from tests.builders import NOW, arrival, message, settlement
 from tests.services import PostgresServer
@@ -164,9 +165,9 @@ def literal(value: object) -> str:
 
 
 @contextmanager
-def session(url: str, settings: str) -> Iterator[psycopg.Connection]:
+def session(url: str, settings: Mapping[str, str]) -> Iterator[psycopg.Connection]:
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
-        connection.execute(settings.encode())
+        connection.execute(for_session(settings).encode())
         yield connection
 
 
@@ -206,7 +207,7 @@ def test_a_plan_made_at_any_time_uses_indexes_only(
     request: pytest.FixtureRequest, place: str, name: str
 ) -> None:
     """Also where the statistics say that a table is empty: the plan is kept while it fills."""
-    with session(request.getfixturevalue(place), pools.SIMPLE_PLANS) as connection:
+    with session(request.getfixturevalue(place), SIMPLE_PLANS) as connection:
         plan = explained(connection, name)
     assert not plan.slow, plan.text
 
@@ -214,11 +215,13 @@ def test_a_plan_made_at_any_time_uses_indexes_only(
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        *((name, pools.SIMPLE_PLANS) for name in (*OF_ROW, *WRITING)),
-        *((name, pools.PLANS_FOR_VALUES) for name in (*OF_ROW, *WRITING, *READING)),
+        *((name, SIMPLE_PLANS) for name in (*OF_ROW, *WRITING)),
+        *((name, PLANS_FOR_VALUES) for name in (*OF_ROW, *WRITING, *READING)),
     ],
 )
-def test_many_times_as_many_rows_cost_about_the_same(few: str, many: str, name: str, settings: str) -> None:
+def test_many_times_as_many_rows_cost_about_the_same(
+    few: str, many: str, name: str, settings: dict[str, str]
+) -> None:
     """Planned once, or for the values as behind a pooler: the trees of the indexes are a level higher, and that is all."""
     with session(few, settings) as small, session(many, settings) as large:
         before, after = explained(small, name), explained(large, name)
@@ -232,7 +235,7 @@ def test_many_times_as_many_rows_cost_about_the_same(few: str, many: str, name: 
 @pytest.mark.parametrize("name", ["claim_events", "claim_named_events"])
 def test_a_claim_opens_the_partitions_once(few: str, name: str) -> None:
     """Each look-up of a payload opens all of them, and after three months there are a hundred."""
-    with session(few, pools.SIMPLE_PLANS) as connection:
+    with session(few, SIMPLE_PLANS) as connection:
         waiting = connection.execute(
             "SELECT id FROM inbox_events WHERE due_at IS NOT NULL LIMIT 60"
         ).fetchall()
@@ -244,7 +247,7 @@ def test_a_claim_opens_the_partitions_once(few: str, name: str) -> None:
 @pytest.mark.parametrize("kind", ["events", "messages"])
 def test_counting_costs_no_more_than_its_bound(many: str, kind: str) -> None:
     """At the worst each row that is counted is on a page of its own; there are six counts."""
-    with session(many, pools.PLANS_FOR_VALUES) as connection:
+    with session(many, PLANS_FOR_VALUES) as connection:
         some, named = (explained(connection, f"count_{each}{kind}", bound=1_000) for each in ("", "named_"))
     assert some.pages < 200, some.text
     assert named.pages < 6 * 1_100, named.text
@@ -267,8 +270,7 @@ SWITCHES = (
 @pytest.mark.parametrize("name", ["claim_events", "claim_messages", "rescue_events", "rescue_messages"])
 def test_whatever_the_plan_no_more_rows_are_taken_than_were_asked_for(few: str, name: str, off: str) -> None:
     """PGX-07: an UPDATE that runs its subquery for each row takes more than its LIMIT."""
-    settings = ";".join(f"SET enable_{each} = off" for each in off.split())
-    with session(few, settings) as connection:
+    with session(few, {f"enable_{each}": "off" for each in off.split()}) as connection:
         assert explained(connection, name, limit=7).rows == 7
 
 
@@ -280,12 +282,13 @@ class Pages:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        with session(url, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements"):
+        with session(url, {}) as connection:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
             self.since_last()
 
     def since_last(self) -> dict[str, float]:
         """By the statement's name, of what has run since this was asked last."""
-        with session(self._url, "SET pg_stat_statements.track = 'none'") as connection:
+        with session(self._url, {"pg_stat_statements.track": "none"}) as connection:
             rows = connection.execute(
                 "SELECT query, (shared_blks_hit + shared_blks_read) / calls FROM pg_stat_statements "
                 "WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -359,7 +362,7 @@ def test_a_long_open_transaction_does_not_make_claims_slower(server: PostgresSer
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT 1")
         asyncio.run(work(url, burn))
-        with session(url, pools.SIMPLE_PLANS) as connection:
+        with session(url, SIMPLE_PLANS) as connection:
             everything = explained(connection, "claim_events", now=NOW + LEASE, since=0)
             margin = explained(connection, "claim_events", now=NOW + LEASE, since=NOW + LEASE - MARGIN)
     assert everything.entries > 15_000, "the transaction has not kept what it should"

@@ -31,6 +31,14 @@ from surehook.storage.postgres.floors import Floor
 from surehook.storage.postgres.lending import Ending
 from surehook.storage.postgres.pools import Lender, Pool, Transactions
 from surehook.storage.postgres.schema import LOCK, Schema
+from surehook.storage.postgres.session import (
+    NOTICE_THE_END,
+    PLANS_FOR_VALUES,
+    SIMPLE_PLANS,
+    for_session,
+    for_transaction,
+    idle_end,
+)
 from surehook.storage.postgres.statements import Texts, load_texts
 from surehook.storage.postgres.unit import PostgresUnit, Surroundings
 from surehook.storage.verbs import ReadingVerbs, Verb, WritingVerbs
@@ -40,11 +48,6 @@ __all__ = ["PostgresDatabase", "PostgresOptions", "PostgresReader", "PostgresSto
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
-
-#: The server's side of what libpq's parameters do on ours: its own default is two hours.
-_KEEPALIVE: Final = """
-SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000;
-"""
 
 _TOUCH: Final = "UPDATE schema_migrations SET applied_at = applied_at WHERE version = 1"
 
@@ -120,8 +123,9 @@ class PostgresDatabase:
         #: A transaction pooler such as pgbouncer stands in between.
         self.pooled = pooled
         self._pools = _make_pools(url, options, pooled=pooled)
-        self._writing = Transactions(self._pools["statements"], texts, options)
-        self._heartbeats = Transactions(self._pools["heartbeats"], texts, options)
+        own = for_transaction({**SIMPLE_PLANS, **idle_end(options.timeout)}) if pooled else ""
+        self._writing = Transactions(self._pools["statements"], texts, options, own)
+        self._heartbeats = Transactions(self._pools["heartbeats"], texts, options, own)
         self._reading = Transactions(self._pools["readers"], texts, options)
         self._ending = Ending(self._pools["handlers"], options.timeout / 1000)
         self._shared = self._surroundings(texts, options)
@@ -181,7 +185,7 @@ class PostgresDatabase:
             pool=self._pools["handlers"],
             texts=texts,
             ending=self._ending,
-            settings=f"SET LOCAL {_idle(options.idle_timeout)}" if self.pooled else "",
+            settings=for_transaction(idle_end(options.idle_timeout)) if self.pooled else "",
             patience=options.timeout / 1000,
             loop=asyncio.get_running_loop(),
             settle=self._settle_one,
@@ -216,11 +220,6 @@ async def open_postgres(url: str, options: PostgresOptions | None = None) -> Pos
     return database
 
 
-def _idle(milliseconds: int) -> str:
-    """Who vanishes, stands still or forgets must not keep his locks."""
-    return f"idle_in_transaction_session_timeout = {milliseconds}"
-
-
 def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str, Pool]:
     """Behind a pooler nothing can be set on a connection, nor prepared by name: it is another one for each transaction."""
     sizes = {
@@ -229,21 +228,18 @@ def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str
         "readers": pools.READERS,
         "handlers": options.connections,
     }
-    planning = {
-        "statements": pools.SIMPLE_PLANS,
-        "heartbeats": pools.SIMPLE_PLANS,
-        "readers": pools.PLANS_FOR_VALUES,
+    settings = {
+        "statements": {**SIMPLE_PLANS, **idle_end(options.timeout)},
+        "heartbeats": {**SIMPLE_PLANS, **idle_end(options.timeout)},
+        "readers": PLANS_FOR_VALUES,
+        "handlers": idle_end(options.idle_timeout),
     }
-    idle = {"handlers": options.idle_timeout}
-    every = f"SET client_connection_check_interval = '2s'; {_KEEPALIVE}"
     return {
         name: pools.make_pool(
             url,
             name,
             size,
-            settings=""
-            if pooled
-            else every + planning.get(name, "") + f"SET {_idle(idle.get(name, options.timeout))};",
+            settings="" if pooled else for_session({**NOTICE_THE_END, **settings[name]}),
             # after a statement that fails in a pipeline, psycopg's list of what is prepared is no longer the server's
             prepare=not pooled and name != "handlers",
             connect_timeout=options.connect_timeout / 1000,

@@ -67,8 +67,8 @@ SELECT CAST(current_setting('server_version_num') AS integer), current_setting('
     pg_backend_pid(), CAST(current_setting('max_connections') AS integer)
 """
 
-# A connection whose other end has vanished must be noticed within seconds, by whichever side still lives.
-_KEEPALIVE: Final = {
+#: A connection whose other end has vanished must be noticed within seconds, by whichever side still lives.
+KEEPALIVE: Final = {
     "keepalives": "1",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -90,7 +90,7 @@ def connection_string(url: str, options: PostgresOptions) -> str:
         "application_name": "surehook",
         "connect_timeout": str(seconds),
         "target_session_attrs": "read-write",
-        **_KEEPALIVE,
+        **KEEPALIVE,
     }
     return conninfo.make_conninfo("", **{**defaults, **wanted, "client_encoding": "UTF8"})
 

@@ -40,16 +40,6 @@ READERS: Final = 2
 #: How often a transaction that the server undid, or that lost its connection before its commit, is tried.
 ATTEMPTS: Final = 5
 
-#: Surehook's own statements find rows by an index, in its order, and by nothing else. A plan made once, for any values,
-#: costs no planning again; but made by the statistics of an empty table it would look at every row, or sort the whole
-#: backlog for each claim, and it is kept until statistics are gathered next.
-SIMPLE_PLANS: Final = """
-SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off;
-SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
-"""
-#: What people look for varies, and an index for one state is used only when the planner sees that state.
-PLANS_FOR_VALUES: Final = "SET plan_cache_mode = force_custom_plan;"
-
 #: How long a pool tries to connect before it asks whether anybody still waits, in seconds.
 _RECONNECT: Final = 1.0
 
@@ -163,9 +153,11 @@ class Lender:
 class Transactions(Lender):
     """Runs verbs, each in a transaction of its own, within a deadline, and knows what a failure means."""
 
-    def __init__(self, pool: Pool, texts: Texts, options: PostgresOptions) -> None:
+    def __init__(self, pool: Pool, texts: Texts, options: PostgresOptions, settings: str = "") -> None:
+        """``settings``: the statement that each transaction begins with, where nothing can be set on a connection."""
         super().__init__(pool)
         self._texts = texts
+        self._settings = settings
         self._timeout = options.timeout / 1000
         self._reading = options.read_timeout / 1000
 
@@ -208,6 +200,8 @@ class Transactions(Lender):
         try:
             async with connection.pipeline():  # BEGIN travels with the first statements
                 await connection.execute(_BEGIN, prepare=False)
+                if self._settings:
+                    await connection.execute(self._settings.encode(), prepare=False)
                 result = await verb(PostgresStatements(connection, self._texts))
                 committing = True
                 commit = await connection.execute("COMMIT", prepare=False)

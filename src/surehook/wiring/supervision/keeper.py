@@ -13,9 +13,10 @@ from surehook.wiring.supervision.child import Child
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before the first new start, and the most that the doubling of it comes to.
+#: Seconds before the first new start, and the most that the doubling of it comes to: a start costs half a second of CPU, and
+#: what keeps all processes from starting, such as a database that is down, should not be felt much longer than it lasts.
 FIRST: Final = 0.1
-LAST: Final = 30.0
+LAST: Final = 5.0
 #: A process that ran so many seconds was well: the next wait is the first again.
 WELL: Final = 60.0
 #: The exit code of a process whose configuration cannot work.
