@@ -342,12 +342,6 @@ def new_traceparent() -> str:
     return str(Traceparent(_random_hex(16), _random_hex(8)))
 
 
-def child_traceparent(parent: str | None) -> str:
-    """The header for what ``parent`` caused: the same trace, a new span. Without a usable parent, a new trace."""
-    found = parse_traceparent(parent) if parent else None
-    return str(Traceparent(found.trace_id, _random_hex(8), found.flags)) if found else new_traceparent()
-
-
 def trace_id_of(text: str | None) -> str | None:
     """The trace id in a header, or None."""
     found = parse_traceparent(text) if text else None

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from surehook import telemetry
-from surehook.telemetry import child_traceparent, context, new_traceparent, parse_traceparent, trace_id_of
+from surehook.telemetry import context, new_traceparent, parse_traceparent, trace_id_of
 
 LOG = logging.getLogger("tests.telemetry")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -404,19 +404,14 @@ else:
         f"00-{TRACE[:-1]}٣-00f067aa0ba902b7-01",
     ],
 )
-def test_what_is_no_traceparent_starts_a_new_trace(text: str) -> None:
+def test_what_is_no_traceparent_has_no_id(text: str) -> None:
     assert parse_traceparent(text) is None
     assert trace_id_of(text) is None
-    assert trace_id_of(child_traceparent(text)) not in (None, TRACE)
 
 
-def test_a_child_keeps_the_trace_and_its_flags() -> None:
+def test_the_id_of_a_trace_is_in_its_header() -> None:
     for text in (PARENT, f"01-{TRACE}-00f067aa0ba902b7-01-more"):
-        child = parse_traceparent(child_traceparent(text))
-        assert child is not None
-        assert (child.trace_id, child.flags) == (TRACE, "01")
-        assert child.parent_id != "00f067aa0ba902b7"
-    assert trace_id_of(PARENT) == TRACE
+        assert trace_id_of(text) == TRACE
 
 
 def test_new_traces_differ() -> None:
