@@ -18,6 +18,9 @@ import uvloop
 
 from bench.load import content_length, make_requests
 
+#: A connection that was idle for so many seconds is not used again: the server ends it after 5.
+STALE = 3.0
+
 #: The external id, when it was sent and when it was answered, both in nanoseconds.
 Note = tuple[str, int, int]
 
@@ -27,13 +30,14 @@ class Sender:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._idle: list[tuple[StreamReader, StreamWriter]] = []
+        #: With the moment of the last answer; the one that was used last is used first.
+        self._idle: list[tuple[float, StreamReader, StreamWriter]] = []
         self.wrong: list[str] = []
         self.notes: list[Note] = []
 
     async def post(self, id: str, request: bytes) -> None:
         """Send one and wait for its answer: right is 200 and not a duplicate."""
-        reader, writer = self._idle.pop() if self._idle else await self._connect()
+        reader, writer = self._take() or await self._connect()
         sent = time.monotonic_ns()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
@@ -41,7 +45,18 @@ class Sender:
         self.notes.append((id, sent, time.monotonic_ns()))
         if not (head.startswith(b"HTTP/1.1 200") and b'"duplicate":false' in body):
             self.wrong.append((head + body)[:300].decode(errors="replace"))
-        self._idle.append((reader, writer))
+        self._idle.append((time.monotonic(), reader, writer))
+
+    def _take(self) -> tuple[StreamReader, StreamWriter] | None:
+        """The freshest idle connection; if that is stale, all are."""
+        if self._idle:
+            since, reader, writer = self._idle.pop()
+            if time.monotonic() - since < STALE:
+                return reader, writer
+        for _, _, writer in self._idle:
+            writer.close()
+        self._idle.clear()
+        return None
 
     async def _connect(self) -> tuple[StreamReader, StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self._port)
