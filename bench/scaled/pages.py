@@ -19,6 +19,7 @@ from surehook.storage.dialect import SQLITE, load_statements
 from surehook.storage.named import Call, drive
 from surehook.storage.postgres.adapting import OwnBlockingCursor
 from surehook.storage.postgres.statements import load_texts
+from surehook.storage.sqlite import bound
 from surehook.storage.verbs import Verb
 
 Result = TypeVar("Result")
@@ -90,7 +91,7 @@ class _OnFile(Counting):
     def _one(self, call: Call) -> tuple[int, list[tuple[Any, ...]]]:
         name, parameters = call
         before = self._asked()
-        found = self._connection.execute(self._texts[name], parameters).fetchall()
+        found = self._connection.execute(self._texts[name], bound(parameters)).fetchall()
         self.pages += self._asked() - before
         return self._connection.changes(), found
 

@@ -45,7 +45,7 @@ class _Statements:
 
     async def rows(self, calls: Sequence[Call]) -> list[list[tuple[Any, ...]]]:
         return [
-            self._connection.execute(self._texts[name], _written(parameters)).fetchall()
+            self._connection.execute(self._texts[name], bound(parameters)).fetchall()
             for name, parameters in calls
         ]
 
@@ -57,7 +57,7 @@ class _Statements:
         return self._connection.changes()
 
 
-def _written(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def bound(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     """A list of ids as the JSON text that a statement can look through."""
     lists = {name: value for name, value in parameters.items() if isinstance(value, list)}
     if not lists:
