@@ -10,7 +10,7 @@ from psycopg import adapters as defaults
 from psycopg._queries import PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
-from psycopg.rows import TupleRow, tuple_row
+from psycopg.rows import Row, TupleRow, tuple_row
 
 
 class _Bytes(Dumper):
@@ -68,25 +68,34 @@ def _own_adapters() -> AdaptersMap:
 _OWN = _own_adapters()
 
 
-class OwnCursor(AsyncRawCursor[TupleRow]):
-    """Surehook's own statements, on whatever connection: a handler's connection keeps psycopg's adapters for the handler."""
+class PromptCursor(AsyncRawCursor[Row]):
+    """In a pipeline each statement leaves in one piece with a Sync of its own.
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
-        super().__init__(connection, row_factory=tuple_row)
-        self.format = pq.Format.BINARY
+    Until a Sync the server waits for us as if a statement ran: no timeout of its own counts, and a process that stands still
+    or vanishes there would keep its locks. idle_in_transaction_session_timeout counts from a Sync. psycopg sends piece by
+    piece, and a Sync for all of them at the end: a busy process would be in between for a third of its time.
+    """
 
-    @property
-    def adapters(self) -> AdaptersMap:
-        return _OWN
+    def _execute_gen(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> PQGen[None]:
+        if self._conn._pipeline is None:
+            yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
+            return
+        yield from self._start_query(query)
+        yield from self._maybe_prepare_gen(self._convert_query(query, params), prepare=prepare, binary=binary)
+        yield from self._leave()
+        self._last_query = query
+        yield from self._conn._prepared.maintain_gen(self._conn)
 
     def _executemany_gen_pipeline(
         self, query: Query, params_seq: Iterable[Params], returning: bool
     ) -> PQGen[None]:
-        """As psycopg's, but it asks for the results with a Sync, not with a Flush.
-
-        After a Flush the server waits for us as if a statement ran: no timeout of its own counts, and a process that stands
-        still or vanishes there would keep its locks. idle_in_transaction_session_timeout counts from a Sync.
-        """
         pipeline = self._conn._pipeline
         assert pipeline is not None  # noqa: S101 - psycopg calls this in a pipeline only
         yield from self._start_query(query)
@@ -100,11 +109,33 @@ class OwnCursor(AsyncRawCursor[TupleRow]):
             else:
                 converted.dump(params)
             yield from self._maybe_prepare_gen(converted, prepare=True)
-            yield from pipeline._communicate_gen()
+            yield from self._leave()
         self._last_query = query
         if returning:
-            yield from pipeline._sync_gen()
+            yield from pipeline._fetch_gen(flush=False)
         yield from self._conn._prepared.maintain_gen(self._conn)
+
+    def _leave(self) -> PQGen[None]:
+        """Send what psycopg has queued of one statement, and the Sync, before anything is waited for."""
+        pipeline = self._conn._pipeline
+        assert pipeline is not None  # noqa: S101 - as above
+        while pipeline.command_queue:
+            pipeline.command_queue.popleft()()
+        self._pgconn.pipeline_sync()
+        pipeline.result_queue.append(None)
+        yield from pipeline._communicate_gen()
+
+
+class OwnCursor(PromptCursor[TupleRow]):
+    """Surehook's own statements, on whatever connection: a handler's connection keeps psycopg's adapters for the handler."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+        self.format = pq.Format.BINARY
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _OWN
 
 
 class OwnBlockingCursor(RawCursor[TupleRow]):

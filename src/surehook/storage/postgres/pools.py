@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from surehook.errors import CommitUnknown, Unavailable
+from surehook.storage.postgres.adapting import PromptCursor
 from surehook.storage.postgres.connection import (
     OWN_FAULTS,
     TRY_AGAIN,
@@ -199,12 +200,12 @@ class Transactions(Lender):
         committing = False
         try:
             async with connection.pipeline():  # BEGIN travels with the first statements
-                await connection.execute(_BEGIN, prepare=False)
+                await PromptCursor(connection).execute(_BEGIN, prepare=False)
                 if self._settings:
-                    await connection.execute(self._settings.encode(), prepare=False)
+                    await PromptCursor(connection).execute(self._settings.encode(), prepare=False)
                 result = await verb(PostgresStatements(connection, self._texts))
                 committing = True
-                commit = await connection.execute("COMMIT", prepare=False)
+                commit = await PromptCursor(connection).execute("COMMIT", prepare=False)
         except psycopg.Error as error:
             raise _meaning(error, connection, committing) from error
         if commit.statusmessage != "COMMIT":

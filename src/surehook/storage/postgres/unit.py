@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor, Connection
+from psycopg import AsyncConnection, Connection
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
@@ -20,6 +20,7 @@ from surehook.errors import CommitUnknown, TransactionError, TurnLost, Unavailab
 from surehook.model import Settlement
 from surehook.storage import Parameters, attempts
 from surehook.storage.named import drive
+from surehook.storage.postgres.adapting import PromptCursor
 from surehook.storage.postgres.connection import TRY_AGAIN, brief, faults, is_lost, sever
 from surehook.storage.postgres.guard import refuse
 from surehook.storage.postgres.lending import (
@@ -157,7 +158,7 @@ class PostgresUnit:
     async def _lend_blocking(self) -> BorrowedConnection:
         return (await self._open()).blocking_face()
 
-    async def _run(self, sql: str, parameters: Parameters) -> AsyncRawCursor[DictRow]:
+    async def _run(self, sql: str, parameters: Parameters) -> PromptCursor[DictRow]:
         refuse(sql)
         bound = bind(sql, bool(parameters) and not isinstance(parameters, Mapping))
         values = bound.values(parameters)
@@ -172,11 +173,11 @@ class PostgresUnit:
                 f"PostgreSQL undid the transaction because of another one: {brief(error)}"
             ) from error
 
-    async def _first(self, sql: str, values: Any) -> AsyncRawCursor[DictRow]:
+    async def _first(self, sql: str, values: Any) -> PromptCursor[DictRow]:
         """BEGIN and the statement in one round trip. When it fails, the transaction is as it was: empty."""
         loan = await self._begin()
         connection = loan.connection
-        cursor = AsyncRawCursor(connection, row_factory=dict_row)
+        cursor = PromptCursor(connection, row_factory=dict_row)
         try:
             async with connection.pipeline():
                 await self._send_begin(loan)
@@ -187,15 +188,15 @@ class PostgresUnit:
             raise
         return cursor
 
-    async def _next(self, sql: str, values: Any) -> AsyncRawCursor[DictRow]:
+    async def _next(self, sql: str, values: Any) -> PromptCursor[DictRow]:
         """A statement that fails undoes nothing but itself, as on SQLite; PostgreSQL needs a savepoint for that."""
         connection = self._require_open().connection
-        cursor = AsyncRawCursor(connection, row_factory=dict_row)
+        cursor = PromptCursor(connection, row_factory=dict_row)
         try:
             async with connection.pipeline():
-                await connection.execute("SAVEPOINT surehook")
+                await PromptCursor(connection).execute("SAVEPOINT surehook")
                 await cursor.execute(sql, values)
-                await connection.execute("RELEASE surehook")
+                await PromptCursor(connection).execute("RELEASE surehook")
         except psycopg.Error:
             await _recover(connection, "ROLLBACK TO surehook", "RELEASE surehook")
             raise
