@@ -227,6 +227,27 @@ async def test_a_caller_who_gives_up_leaves_nothing_behind(
     await wait_until(lambda: not sessions(url, "active"), "no statement runs")
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_rollback_that_is_cancelled_gives_its_connection_back(
+    opened: PostgresDatabase, steps: int
+) -> None:
+    """A worker cancels an attempt whose lease is lost, and the handler may just have failed by itself."""
+    claims = await claimed(opened, OPTIONS.connections)
+    units = [opened.storage.begin(claim) for claim in claims]
+    for unit in units:
+        await unit.execute("SELECT 1")
+    for unit in units:
+        ending = asyncio.create_task(unit.rollback())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        ending.cancel()
+        with suppress(asyncio.CancelledError):
+            await ending
+        await unit.rollback()  # as its worker does at last
+    for claim in claims:
+        await one_statement(opened, claim)
+
+
 async def test_a_cancelled_reader_does_not_wait_for_the_server(
     opened: PostgresDatabase, server: PostgresServer
 ) -> None:

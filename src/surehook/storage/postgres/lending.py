@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -156,26 +157,33 @@ class Ending:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def end(self, loan: Loan) -> None:
-        """Take the connection back; while a statement runs on it, when that has been stopped."""
+        """Take the connection back; while a statement runs on it, when that has been stopped.
+
+        It is done also when the caller is cancelled meanwhile, or the pool would count the connection for ever.
+        """
+        loan.recall()
         blocking = loan.blocking
         if blocking is None or blocking.lock.acquire(blocking=False):
             if not loan.connection.lock.locked():
-                await self._return(loan)
+                await asyncio.shield(self._start(self._return(loan)))
                 return
             if blocking is not None:
                 blocking.lock.release()
-        task = asyncio.create_task(self._stop(loan))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._stop(loan))
 
     async def drain(self) -> None:
         """Wait until every connection is back."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
 
+    def _start(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(ending)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def _return(self, loan: Loan) -> None:
         """Nobody has a statement on the wire, and the thread's lock is ours."""
-        loan.recall()
         if loan.blocking is not None:
             loan.blocking.lock.release()
         guard = asyncio.get_running_loop().call_later(self._patience, sever, loan.connection)
@@ -189,7 +197,6 @@ class Ending:
 
     async def _stop(self, loan: Loan) -> None:
         """A statement still runs for a handler that is over: have the server cancel it, and end the connection."""
-        loan.recall()
         with suppress(psycopg.Error):
             await loan.connection.cancel_safe(timeout=_CANCEL)
         sever(loan.connection)
