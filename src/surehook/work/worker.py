@@ -26,6 +26,7 @@ from surehook.storage import Reader, Storage, UnitOfWork
 from surehook.telemetry import context, trace_id_of
 from surehook.work.execution import Attempt, Completed, Crashed, Execution, Outcome, Rejected, RetryAt
 from surehook.work.threads import HandlerThreads
+from surehook.work.turns import LostTurns
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Worker:
         self._settlements = GroupCommit(tools.storage.settle)
         # by id and token: after a suspension this worker can hold an event while an older attempt still runs
         self._running: dict[tuple[EventId, int], Run] = {}
+        self._turns = LostTurns()
         self._freed = asyncio.Event()
         #: When the database is asked next for what is due, by the loop's clock.
         self._poll_at = 0.0
@@ -246,15 +248,25 @@ class Worker:
         except LeaseLost:
             logger.warning("the lease was lost before the completion", extra={"event": "worker.lease_lost"})
             return
-        except TurnLost:
+        except TurnLost as error:
             await unit.rollback()
-            await self._persist(run, self._again(claim))
-            return
+            if await self._repeat(run, error):
+                return
+            outcome = Crashed(self._execution.failure(error, started), None)
         except Exception as error:  # noqa: BLE001 - whatever kept the completion from being written failed the attempt
             outcome = Crashed(self._execution.failure(error, started), None)
         finally:
             await unit.rollback()
+        self._turns.end(claim.id)
         await self._settle_failure(run, outcome)
+
+    async def _repeat(self, run: Run, error: TurnLost) -> bool:
+        """Let an attempt that others have undone run again, uncounted; False: that was done too often."""
+        if not self._turns.lose(run.claim.id):
+            return False
+        logger.warning("the attempt runs again: %s", error, extra={"event": "worker.turn_lost"})
+        await self._persist(run, self._again(run.claim))
+        return True
 
     async def _large_body(self, claim: Claim) -> bytes:
         payload = await self._tools.reader.payload(claim.payload_id)

@@ -72,6 +72,22 @@ async def test_a_failing_statement_undoes_only_itself(
         assert await unit.fetch("SELECT n FROM mine ORDER BY n") == [{"n": 1}, {"n": 2}]
 
 
+async def test_a_handler_that_does_not_wait_for_a_lock_is_told_so(
+    server_database: PostgresDatabase, server_url: str
+) -> None:
+    """It has asked for that, and may want to do something else."""
+    with psycopg.connect(server_url) as other:
+        other.execute("CREATE TABLE mine (n integer)")
+        other.execute("INSERT INTO mine VALUES (1)")
+        other.commit()
+        other.execute("SELECT n FROM mine FOR UPDATE")
+        async with working(server_database) as unit:
+            for _ in range(2):  # as the first statement and as a later one
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    await unit.fetch("SELECT n FROM mine FOR UPDATE NOWAIT")
+            assert await unit.fetch("SELECT n FROM mine") == [{"n": 1}]
+
+
 async def test_failing_again_and_again_changes_nothing_for_who_comes_after(server_url: str) -> None:
     """psycopg prepares what it sees more than five times, and must not believe what a failed statement has undone."""
     database = await open_postgres(server_url, PostgresOptions(connections=1))

@@ -33,6 +33,9 @@ from surehook.storage.postgres.placeholders import bind
 from surehook.storage.postgres.pools import Pool, take
 from surehook.storage.postgres.statements import BlockingStatements, PostgresStatements, Texts
 
+#: What others do to a handler's transaction. A lock that it did not want to wait for (NOWAIT) is its own affair.
+_UNDONE: Final = (pg.DeadlockDetected, pg.SerializationFailure)
+
 _WRITTEN: Final = re.compile(r"(?:INSERT|UPDATE|DELETE|MERGE)\b")
 
 
@@ -168,7 +171,7 @@ class PostgresUnit:
                     if self._state is not _State.OPEN:
                         return await self._first(bound.sql, values)
                 return await self._next(bound.sql, values)
-        except TRY_AGAIN as error:
+        except _UNDONE as error:
             raise TurnLost(
                 f"PostgreSQL undid the transaction because of another one: {brief(error)}"
             ) from error
