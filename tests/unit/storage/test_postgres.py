@@ -395,6 +395,37 @@ async def test_behind_a_pooler_each_of_our_own_transactions_says_how_it_is_to_be
     }
 
 
+async def test_behind_a_pooler_who_has_given_up_waiting_is_not_waited_for(
+    postgres: PostgresServer, server_url: str
+) -> None:
+    """Somebody has forgotten a row lock; each try again would leave a session of the server behind, until it has no more."""
+    tries = 8
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with Pgbouncer(postgres) as pooler, psycopg.connect(server_url) as forgotten:
+        database = await open_postgres(
+            pooler.url(server_url.rpartition("/")[2]), PostgresOptions(timeout=1_000)
+        )
+        claim = await claimed(database)
+        forgotten.execute("SELECT 1 FROM inbox_events FOR UPDATE")
+        for _ in range(tries):
+            with pytest.raises(Unavailable):
+                await database.storage.settle([settlement(claim)])
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            left = len(connection.execute(waiting.encode()).fetchall())
+        forgotten.rollback()
+        await database.storage.settle([settlement(claim)])
+        await database.close()
+    assert left <= tries / 2
+
+
+async def test_a_handler_may_take_longer_than_the_server_counts(server_url: str) -> None:
+    month = 30 * 86_400_000
+    database = await open_postgres(server_url, PostgresOptions(idle_timeout=month))
+    async with working(database) as unit:
+        assert await unit.fetch("SELECT 1 AS one") == [{"one": 1}]
+    await database.close()
+
+
 # how often the server is asked
 
 

@@ -32,6 +32,7 @@ from surehook.storage.postgres.lending import Ending
 from surehook.storage.postgres.pools import Lender, Pool, Transactions
 from surehook.storage.postgres.schema import LOCK, Schema
 from surehook.storage.postgres.session import (
+    NOTICE_IN_STATEMENTS,
     NOTICE_THE_END,
     PLANS_FOR_VALUES,
     SIMPLE_PLANS,
@@ -123,9 +124,10 @@ class PostgresDatabase:
         #: A transaction pooler such as pgbouncer stands in between.
         self.pooled = pooled
         self._pools = _make_pools(url, options, pooled=pooled)
-        own = for_transaction({**SIMPLE_PLANS, **idle_end(options.timeout)}) if pooled else ""
-        self._writing = Transactions(self._pools["statements"], texts, options, own)
-        self._heartbeats = Transactions(self._pools["heartbeats"], texts, options, own)
+        own = {**NOTICE_IN_STATEMENTS, **SIMPLE_PLANS, **idle_end(options.timeout)}
+        settings = for_transaction(own) if pooled else ""
+        self._writing = Transactions(self._pools["statements"], texts, options, settings)
+        self._heartbeats = Transactions(self._pools["heartbeats"], texts, options, settings)
         self._reading = Transactions(self._pools["readers"], texts, options)
         self._ending = Ending(self._pools["handlers"], options.timeout / 1000)
         self._shared = self._surroundings(texts, options)
@@ -185,7 +187,9 @@ class PostgresDatabase:
             pool=self._pools["handlers"],
             texts=texts,
             ending=self._ending,
-            settings=for_transaction(idle_end(options.idle_timeout)) if self.pooled else "",
+            settings=for_transaction({**NOTICE_IN_STATEMENTS, **idle_end(options.idle_timeout)})
+            if self.pooled
+            else "",
             patience=options.timeout / 1000,
             loop=asyncio.get_running_loop(),
             settle=self._settle_one,

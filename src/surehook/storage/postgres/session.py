@@ -20,9 +20,13 @@ SIMPLE_PLANS: Final = {
 #: What people look for varies, and an index for one state is used only when the planner sees that state.
 PLANS_FOR_VALUES: Final = {"plan_cache_mode": "force_custom_plan"}
 
+#: The server notices also in the middle of a statement that its client, or the pooler that had one, is gone. Who waits for a
+#: lock would else go on waiting, with all that it has locked itself, while its client tries again on the next connection.
+NOTICE_IN_STATEMENTS: Final = {"client_connection_check_interval": "2s"}
+
 #: The server notices by itself that its client is gone: its own default for keepalives is two hours.
 NOTICE_THE_END: Final = {
-    "client_connection_check_interval": "2s",
+    **NOTICE_IN_STATEMENTS,
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -30,9 +34,13 @@ NOTICE_THE_END: Final = {
 }
 
 
+#: The most that the server takes for a time, in milliseconds: almost 25 days.
+_LONGEST: Final = 2**31 - 1
+
+
 def idle_end(milliseconds: int) -> dict[str, str]:
     """Who vanishes, stands still or forgets in the middle of a transaction must not keep its locks longer."""
-    return {"idle_in_transaction_session_timeout": str(milliseconds)}
+    return {"idle_in_transaction_session_timeout": str(min(milliseconds, _LONGEST))}
 
 
 def for_session(settings: Mapping[str, str]) -> str:
