@@ -537,6 +537,28 @@ async def test_a_pooler_is_found_out(
     assert "connection pooler" in lines(caplog, "queue.failing")[0]
 
 
+async def test_idle_sessions_that_are_ended_are_others(
+    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``idle_session_timeout`` of the user or the database would end the one that listens again and again."""
+    with postgres_server.database() as url:
+        name = url.rpartition("/")[2]
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'".encode())
+            queue = NotifyingQueue(url, prefix=unique_prefix(), probe=60)
+            await queue.start()
+            query = (
+                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'surehook queue' AND datname = current_database() "
+                "AND state = 'idle' AND state_change < clock_timestamp() - interval '500ms'"
+            )
+            connection.execute("SET idle_session_timeout = 0")
+            await wait_until(
+                lambda: connection.execute(query).fetchall(), "it idles longer than others may", within=AMPLE
+            )
+        assert not lines(caplog, "queue.failing")
+        await queue.close()
+
+
 async def test_strangers_on_the_channel_harm_nobody(postgres_server: PostgresServer) -> None:
     prefix = unique_prefix()
     site = Site(lambda: NotifyingQueue(postgres_server.url(), prefix=prefix), across=True, names=False)

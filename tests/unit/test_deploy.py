@@ -392,6 +392,21 @@ def test_the_units_agree_with_the_instructions(unit: Path) -> None:
         assert f"sqlite:////var/lib/{state}/" in "".join(values(unit, "Environment"))
 
 
+def test_roles_are_tried_again_when_the_migrations_failed() -> None:
+    """systemd never restarts a unit that did not start because of one that it requires."""
+    [role] = [unit for unit in UNITS if "@" in unit.name]
+    assert "surehook-migrate.service" not in " ".join(values(role, "Requires"))
+    for order in ("Wants", "After"):
+        assert "surehook-migrate.service" in " ".join(values(role, order)).split()
+    assert values(role, "Restart") == ["always"]
+
+
+def test_a_reload_that_is_written_about_is_one_that_the_units_have() -> None:
+    [role] = [unit for unit in UNITS if "@" in unit.name]
+    assert "systemctl reload" in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert values(role, "ExecReload") == ["/bin/kill -HUP $MAINPID"]
+
+
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     """Where systemd is; the command's path is replaced by one that exists here."""
     tool = shutil.which("systemd-analyze")

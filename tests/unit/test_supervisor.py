@@ -125,6 +125,8 @@ def test_a_service_manager_that_is_gone_harms_nobody(tmp_path: Path) -> None:
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}, 1.5),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, None),
         ({"WATCHDOG_USEC": "often"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "9" * 5000}, None),
     ],
 )
 async def test_the_watchdog_of_this_process_is_fed_twice_in_its_time(

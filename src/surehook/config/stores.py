@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from surehook.config.hiding import looks_secret
 from surehook.errors import ConfigurationError, did_you_mean, nearest
@@ -127,12 +127,24 @@ def check_queue(url: str) -> None:
         raise ConfigurationError(_no_queue(url))
     host, path, query = found.groups("")
     _check_characters(url, [host, path, query], _REDIS_EXAMPLE)
+    _check_splitting(url)
     if url.startswith("unix:"):
         _check_socket(host, path)
     else:
         _check_redis(host, path)
     if not dict(_options(query, REDIS_OPTIONS)).get("db", "0").isdecimal():
         raise ConfigurationError(f"the option db is a number. {_REDIS_EXAMPLE}")
+
+
+def _check_splitting(url: str) -> None:
+    """Python's own reading of URLs, which redis-py uses: it refuses more characters, and quotes the login then."""
+    try:
+        urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(
+            "the URL holds a character that must be encoded: a letter or sign beyond ASCII, '[' or ']'. Write each byte of "
+            f"its UTF-8 as '%' and two digits, \"%5B\" for '['. {_REDIS_EXAMPLE}"
+        ) from None
 
 
 def _check_redis(host: str, path: str) -> None:
@@ -156,6 +168,14 @@ def _check_characters(url: str, parts: list[str], example: str) -> None:
         raise ConfigurationError(f"the URL holds a space or a control character: remove it. {example}")
     if any("@" in part for part in parts) or "#" in url or re.search("%(?![0-9A-Fa-f]{2})", url):
         raise ConfigurationError(f"the URL holds a character that must be encoded. {_ENCODE}. {example}")
+    try:
+        bare = unquote(url, errors="strict")
+    except UnicodeDecodeError:
+        bare = "\0"
+    if "\0" in bare:
+        raise ConfigurationError(
+            f"what is encoded in the URL, '%' and two digits, is no UTF-8 text. {_ENCODE}. {example}"
+        )
 
 
 def _check_host(host: str, example: str) -> None:

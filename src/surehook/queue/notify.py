@@ -151,6 +151,8 @@ class NotifyingQueue:
                     "the URL leads to a connection pooler, through which LISTEN is not heard: give the queue the "
                     "address of PostgreSQL itself"
                 )
+            # silence is its trade: an end of idle sessions that was set for the user or the database is for others
+            await connection.execute("SET idle_session_timeout = 0")
             for channel in (self._events, self._messages):
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 

@@ -17,7 +17,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from surehook.clock import ManualClock, Millis
-from surehook.errors import ConfigurationError, TransactionError, Unavailable
+from surehook.errors import ConfigurationError, SchemaMismatch, TransactionError, Unavailable
 from surehook.ids import EventId, uuid7
 from surehook.model import Claim, Rejection, RowFilter
 from surehook.states import EventState, Reason
@@ -315,6 +315,44 @@ async def test_another_default_isolation_changes_nothing(
     assert all(result.done for [result] in results)
     assert [entry.seq for entry in await database.reader.audit(99)] == list(range(8, 0, -1))
     await database.close()
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_under_another_default_isolation_a_handler_completes_what_a_heartbeat_has_prolonged(
+    server_url: str, level: str
+) -> None:
+    """It would be undone, uncounted and unseen, at every try that a heartbeat falls into."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'".encode())
+    database = await open_postgres(server_url)
+    claim = await claimed(database)
+    unit = database.storage.begin(claim)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await unit.execute("SELECT * FROM nowhere")  # it begins anew
+    await unit.execute("SELECT 1")
+    assert await database.storage.extend([claim], Millis(NOW + 2 * LEASE)) == []
+    await unit.complete(settlement(claim))
+    other = await claimed(database, "evt_2")
+    unit = database.storage.begin(other)
+    await unit.execute("SELECT 1")
+    assert await database.storage.extend([other], Millis(NOW + 2 * LEASE)) == []
+    await unit.complete(settlement(other))
+    await database.close()
+
+
+async def test_tables_in_another_schema_than_the_first_are_refused(
+    server_url: str, server_database: PostgresDatabase
+) -> None:
+    """Two installations would share them, and the days' partitions would be made in the other schema."""
+    del server_database
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA hooks")
+    for path, complaint in (("hooks,public", "'public'.*'hooks'"), ("nowhere", "no schema")):
+        database = await open_postgres(f"{server_url}?options=-csearch_path%3D{path}")
+        with pytest.raises(SchemaMismatch, match=complaint):
+            await database.migrate(ManualClock(NOW))
+        await database.close()
 
 
 async def test_the_tables_are_where_the_search_path_leads(

@@ -52,6 +52,17 @@ def old_url(empty_url: str) -> str:
     return empty_url
 
 
+async def test_migrators_at_once_under_another_default_isolation(empty_url: str, clock: ManualClock) -> None:
+    """Who waits for the lock must see what its holder has made."""
+    name = empty_url.rpartition("/")[2]
+    execute(empty_url, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    databases = [await open_postgres(empty_url) for _ in range(4)]
+    applied = await asyncio.gather(*(database.migrate(clock) for database in databases))
+    assert sorted(map(len, applied)) == [0, 0, 0, len(load_migrations(POSTGRESQL.name))]
+    for database in databases:
+        await database.close()
+
+
 def execute(url: str, sql: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
         cursor = connection.execute(sql.encode())

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
@@ -48,7 +48,7 @@ _CLOSED: Final = "the database is closed: this process is stopping"
 
 #: The level is named because a server, a database or a user can have another default, in which a lock by name would not
 #: let its holder see what the one before has written.
-_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 def make_pool(
@@ -60,6 +60,10 @@ def make_pool(
     """
 
     async def configure(connection: AsyncConnection[Any]) -> None:
+        # for transactions that psycopg begins: migrations, and handlers', whose event a heartbeat updates meanwhile
+        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        if not settings:
+            return
         guard = asyncio.get_running_loop().call_later(connect_timeout, sever, connection)
         try:
             await connection.execute(settings.encode())
@@ -73,7 +77,7 @@ def make_pool(
         max_size=size,
         open=False,
         name=f"surehook-{name}",
-        configure=configure if settings else None,
+        configure=configure,
         max_idle=300,
         reconnect_timeout=_RECONNECT,
         reconnect_failed=_try_again,
@@ -200,7 +204,7 @@ class Transactions(Lender):
         committing = False
         try:
             async with connection.pipeline():  # BEGIN travels with the first statements
-                await PromptCursor(connection).execute(_BEGIN, prepare=False)
+                await PromptCursor(connection).execute(BEGIN, prepare=False)
                 if self._settings:
                     await PromptCursor(connection).execute(self._settings.encode(), prepare=False)
                 result = await verb(PostgresStatements(connection, self._texts))

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg import errors as pg
 
 from surehook.clock import Millis, isoformat
-from surehook.errors import Unavailable
+from surehook.errors import SchemaMismatch, Unavailable
 from surehook.storage import migrate as migrations
 from surehook.storage.dialect import POSTGRESQL
 from surehook.storage.migrate import AppliedMigration
@@ -41,6 +41,11 @@ DAYS_AHEAD: Final = 7
 
 _DAY: Final = 86_400_000
 
+_SCHEMAS: Final = """
+SELECT current_schema(),
+    (SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+     WHERE pg_class.oid = to_regclass('schema_migrations'))
+"""
 _LEDGER_COLUMNS: Final = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = to_regclass('schema_migrations') AND attnum > 0 AND NOT attisdropped
@@ -139,7 +144,23 @@ async def _apply(connection: AsyncConnection[Any], now: Millis) -> list[AppliedM
         return [await _record(connection, each, now) for each in still]
 
 
+async def _require_one_schema(connection: AsyncConnection[Any]) -> None:
+    """Raises SchemaMismatch where tables would be made in one schema and are found in another."""
+    [(first, found)] = await (await connection.execute(_SCHEMAS)).fetchall()
+    if first is None:
+        raise SchemaMismatch(
+            "no schema of the user's search_path exists, so there is no place for tables: make one, or change the "
+            "search_path (ALTER ROLE ... SET search_path, or ?options=-csearch_path%3DNAME in the URL)"
+        )
+    if found not in {None, first}:
+        raise SchemaMismatch(
+            f"Surehook's tables are in the schema {found!r}, and the first of the user's search_path is {first!r}: name "
+            "the one that is meant first. Two installations never share one"
+        )
+
+
 async def _status(connection: AsyncConnection[Any]) -> list[AppliedMigration]:
+    await _require_one_schema(connection)
     cursor = await connection.execute(_LEDGER_COLUMNS)
     columns = {name for (name,) in await cursor.fetchall()}
     rows: list[tuple[Any, ...]] = []

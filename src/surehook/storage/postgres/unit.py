@@ -30,7 +30,7 @@ from surehook.storage.postgres.lending import (
     Loan,
 )
 from surehook.storage.postgres.placeholders import bind
-from surehook.storage.postgres.pools import Pool, take
+from surehook.storage.postgres.pools import BEGIN, Pool, take
 from surehook.storage.postgres.statements import BlockingStatements, PostgresStatements, Texts
 
 #: What others do to a handler's transaction. A lock that it did not want to wait for (NOWAIT) is its own affair.
@@ -187,7 +187,7 @@ class PostgresUnit:
                 await cursor.execute(sql, values)
         except psycopg.Error:
             again = [self._shared.settings] if self._shared.settings else []
-            await _recover(connection, "ROLLBACK", "BEGIN", *again)
+            await _recover(connection, "ROLLBACK", BEGIN, *again)
             raise
         return cursor
 

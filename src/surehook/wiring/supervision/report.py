@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -58,4 +59,7 @@ def to_systemd(environ: Mapping[str, str]) -> Report:
 def _watchdog(environ: Mapping[str, str]) -> float | None:
     """Half of the time after which the service manager gives this process up, in seconds."""
     text, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(os.getpid()))
-    return int(text) / 2_000_000 if text.isdecimal() and pid == str(os.getpid()) else None
+    # as sd_watchdog_enabled(3) reads it: 64 bits, and 0 is no time at all, which would keep the loop busy with telling
+    if not re.fullmatch("0*[1-9][0-9]{0,18}", text) or pid != str(os.getpid()):
+        return None
+    return int(text) / 2_000_000
