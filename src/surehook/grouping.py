@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from surehook.errors import Overloaded, Unavailable
+from surehook.errors import Overloaded, TurnLost, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,7 +16,8 @@ class GroupCommit(Generic[Item, Result]):
     """Turns single items into batches, one batch in flight at a time.
 
     Alone, an item is flushed at once; under load hundreds share one flush. A batch that fails for a reason of one of its
-    items is repeated item by item, so that only the guilty one fails; Unavailable fails the batch and all that wait.
+    items (TurnLost is one: somebody is in its way) is repeated item by item, so that only the guilty one fails; any other
+    Unavailable fails the batch and all that wait.
     """
 
     def __init__(
@@ -62,20 +63,27 @@ class GroupCommit(Generic[Item, Result]):
     async def _settle(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
+        except TurnLost as error:
+            await self._settle_singly(batch, error)
         except Unavailable as error:
             # what waits would only wait for the same answer
             waiting, self._waiting = self._waiting, []
             _fail(batch + waiting, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for it
-            if len(batch) == 1:
-                _fail(batch, error)
-                return
-            for single in batch:
-                await self._settle([single])
+            await self._settle_singly(batch, error)
         else:
             for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+
+    async def _settle_singly(
+        self, batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception
+    ) -> None:
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        for single in batch:
+            await self._settle([single])
 
 
 def _fail(batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from surehook.model import (
 )
 from surehook.states import EventState, MessageState
 from surehook.storage.named import Call, Statements, rows
+
+_AnyClaim = TypeVar("_AnyClaim", Claim, MessageClaim)
 
 #: Bodies up to this size come with the claim; larger ones are read when needed, so that a claim of many stays small.
 INLINE_BODY = 64 * 1024
@@ -75,9 +77,18 @@ def _claims(taken: Iterable[tuple[Any, ...]]) -> list[Claim]:
 
 async def extend(db: Statements, claims: Sequence[Claim], lease_until: Millis) -> list[EventId]:
     """Storage.extend."""
+    left = await _extend(db, "extend_event", claims, lease_until)
+    held = await db.rows([("held_event", _prolonged(each, lease_until)) for each in left])
+    return [each.id for each, found in zip(left, held, strict=True) if not found]
+
+
+async def _extend(
+    db: Statements, statement: str, claims: Sequence[_AnyClaim], lease_until: Millis
+) -> list[_AnyClaim]:
+    """Those whose leases were not prolonged: they are lost, or somebody has locked their rows at the moment."""
     ordered = sorted(claims, key=lambda each: each.id)
-    extended = await db.run([("extend_event", _prolonged(each, lease_until)) for each in ordered])
-    return [each.id for each, done in zip(ordered, extended, strict=True) if not done]
+    extended = await db.run([(statement, _prolonged(each, lease_until)) for each in ordered])
+    return [each for each, done in zip(ordered, extended, strict=True) if not done]
 
 
 def _prolonged(claim: Claim | MessageClaim, lease_until: Millis) -> dict[str, Any]:
@@ -139,9 +150,9 @@ async def extend_messages(
     db: Statements, claims: Sequence[MessageClaim], lease_until: Millis
 ) -> list[MessageId]:
     """Storage.extend_messages."""
-    ordered = sorted(claims, key=lambda each: each.id)
-    extended = await db.run([("extend_message", _prolonged(each, lease_until)) for each in ordered])
-    return [each.id for each, done in zip(ordered, extended, strict=True) if not done]
+    left = await _extend(db, "extend_message", claims, lease_until)
+    held = await db.rows([("held_message", _prolonged(each, lease_until)) for each in left])
+    return [each.id for each, found in zip(left, held, strict=True) if not found]
 
 
 async def settle_messages(db: Statements, settlements: Sequence[MessageSettlement]) -> list[bool]:

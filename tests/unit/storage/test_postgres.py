@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -586,6 +587,20 @@ async def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: st
         await open_postgres(url)
     assert "postgresql://user@host:5432/name" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+async def test_of_several_servers_the_one_that_answers_is_found(
+    postgres: PostgresServer, server_url: str
+) -> None:
+    """The machines before it are gone, and nothing says so: each takes as long as connecting may take."""
+    name = server_url.rpartition("/")[2]
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        ports = [*(each.getsockname()[1] for each in silent), postgres.port]
+        url = f"postgresql://surehook@{','.join(f'127.0.0.1:{port}' for port in ports)}/{name}"
+        database = await open_postgres(url, PostgresOptions(connect_timeout=2_000, timeout=10_000))
+        await database.storage.accept([arrival()])
+        await database.close()
 
 
 async def test_an_unknown_database_or_user_is_unavailable(postgres: PostgresServer) -> None:

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,9 +15,10 @@ import psycopg
 import pytest
 
 from surehook.clock import ManualClock, Millis
-from surehook.errors import CommitUnknown, ConfigurationError, LeaseLost, Unavailable
+from surehook.errors import CommitUnknown, ConfigurationError, LeaseLost, TurnLost, Unavailable
+from surehook.grouping import GroupCommit
 from surehook.ids import EventId, MessageId, PayloadId, uuid7
-from surehook.model import Claim, MessageClaim, MessageSettlement, Rejection, RowFilter
+from surehook.model import Claim, MessageClaim, MessageSettlement, Rejection, RowFilter, Settlement
 from surehook.states import EventState, MessageState, Reason
 from surehook.storage.postgres import PostgresDatabase, PostgresOptions, open_postgres
 from tests.builders import NOW, action, arrival, message, settlement
@@ -304,7 +306,7 @@ def terminate(url: str, whom: str = "true") -> int:
 
 #: A commit that waits for whoever holds the lock 7.
 SLOW_COMMIT = """
-CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
     $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON inbox_events DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION wait()
@@ -567,6 +569,50 @@ async def test_arrivals_against_settlements_of_the_same_events(
     )
     assert settled == [True] * 30
     assert deadlocks(url) == 0
+
+
+@pytest.mark.parametrize("kind", ["events", "messages"])
+async def test_a_row_that_somebody_has_locked_keeps_no_other_lease_from_being_prolonged(
+    opened: PostgresDatabase, url: str, kind: str
+) -> None:
+    """One forgotten SELECT ... FOR UPDATE would end all leases of a worker, again and again, until they are POISON."""
+    storage, later = opened.storage, Millis(NOW + 2 * LEASE)
+    claims = await claimed(opened, 3)
+    table = "inbox_events"
+    extend: Call = partial(storage.extend, claims, later)
+    if kind == "messages":
+        table = "outbox_messages"
+        await storage.settle([settlement(claim, messages=(message(),)) for claim in claims])
+        sent = await storage.claim_messages("ledger", 3, NOW, Millis(NOW + LEASE))
+        await storage.settle_messages([MessageSettlement(sent[0].id, sent[0].token, MessageState.SENT, NOW)])
+        extend = partial(storage.extend_messages, sent, later)
+    else:
+        await storage.settle([settlement(claims[0])])
+    with psycopg.connect(url) as forgotten:
+        forgotten.execute(
+            f"SELECT 1 FROM {table} WHERE lease_until > 0 ORDER BY id DESC LIMIT 1 FOR UPDATE".encode()
+        )
+        assert len(await extend()) == 1, "who is done has no lease; who is locked has"
+        rows = execute(url, f"SELECT lease_until FROM {table} WHERE lease_until > 0 ORDER BY id")
+        assert rows == [(later,), (NOW + LEASE,)]
+    assert len(await extend()) == 1
+    assert execute(url, f"SELECT DISTINCT lease_until FROM {table} WHERE lease_until > 0") == [(later,)]
+
+
+async def test_a_row_that_somebody_has_locked_keeps_no_other_attempt_from_its_end(
+    opened: PostgresDatabase, url: str
+) -> None:
+    """They share a commit. Only the one whose row it is has to wait."""
+    claims = await claimed(opened, 6)
+    group: GroupCommit[Settlement, bool] = GroupCommit(opened.storage.settle)
+    with psycopg.connect(url) as forgotten:
+        forgotten.execute("SELECT 1 FROM inbox_events WHERE id = %s FOR UPDATE", [claims[2].id.hex()])
+        results = await asyncio.gather(
+            *(group.put(settlement(claim)) for claim in claims), return_exceptions=True
+        )
+        assert isinstance(results.pop(2), TurnLost)
+        assert results == [True] * 5
+    assert await group.put(settlement(claims[2])) is True
 
 
 async def test_replays_that_cross_are_both_done(

@@ -112,13 +112,15 @@ ROWS = {
     "RECEIVED": ("claim_named_events", "get_event", "lock_event", "count_duplicate", "get_payload", "insert_event_failure"),
     "RETRYING": ("hurry_event",),
     "PROCESSING": (
-        "extend_event", "process_event", "retry_event", "bury_event", "ignore_event", "release_event",
+        "extend_event", "held_event", "process_event", "retry_event", "bury_event", "ignore_event", "release_event",
     ),
     "IGNORED": ("take_back_event",),
     "DEAD": ("replay_event", "discard_event"),
     "message PENDING": ("get_message", "get_message_body", "lock_message", "insert_message_failure"),
     "message RETRYING": ("hurry_message",),
-    "message SENDING": ("extend_message", "send_message", "retry_message", "bury_message", "release_message"),
+    "message SENDING": (
+        "extend_message", "held_message", "send_message", "retry_message", "bury_message", "release_message",
+    ),
     "message DEAD": ("replay_message", "discard_message"),
 }  # fmt: skip
 OF_ROW = {name: state for state, names in ROWS.items() for name in names}

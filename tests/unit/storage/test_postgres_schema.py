@@ -19,7 +19,7 @@ from surehook.ids import PayloadId, uuid7
 from surehook.storage.dialect import POSTGRESQL
 from surehook.storage.migrate import LEDGER, load_migrations, require_current, split_script
 from surehook.storage.postgres import PostgresDatabase, open_postgres
-from surehook.storage.postgres.schema import DAYS_AHEAD, LOCK_TIMEOUT
+from surehook.storage.postgres.schema import DAYS_AHEAD, LOCK_TIMEOUT, MOVED
 from tests.builders import NOW, arrival
 from tests.scenario.waiting import wait_until
 from tests.services import PostgresServer
@@ -242,6 +242,23 @@ async def test_what_has_no_partition_is_kept_and_moves_when_it_gets_one(
         stored = await server_database.reader.payload(sent.payload.id)
         assert stored is not None
         assert stored.body == sent.payload.body
+
+
+async def test_a_day_with_too_many_payloads_to_move_holds_up_no_other_day(
+    server_database: PostgresDatabase, server_url: str, clock: ManualClock
+) -> None:
+    later = Millis(clock.now() + 30 * DAY)
+    execute(
+        server_url,
+        "INSERT INTO inbox_payloads SELECT "
+        f"CAST(lpad(to_hex({later}), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0') AS uuid), "
+        f"'stripe', 'billing', '', '[]', '', '', {later}, '' FROM generate_series(0, {MOVED}) AS n",
+    )
+    await server_database.maintain(later)
+    assert {partition(later), partition(later + DAY)} & set(partitions(server_url)) == {
+        partition(later + DAY)
+    }
+    assert execute(server_url, "SELECT count(*) FROM inbox_payloads_default") == [(MOVED + 1,)]
 
 
 async def test_many_processes_make_each_partition_once(server_url: str) -> None:

@@ -23,6 +23,7 @@ from surehook.storage.postgres.connection import (
     brief,
     connection_string,
     durability_warnings,
+    hosts,
     inspect,
     is_pooled,
     require_able,
@@ -39,6 +40,7 @@ from surehook.storage.postgres.session import (
     for_session,
     for_transaction,
     idle_end,
+    lock_end,
 )
 from surehook.storage.postgres.statements import Texts, load_texts
 from surehook.storage.postgres.unit import PostgresUnit, Surroundings
@@ -124,7 +126,7 @@ class PostgresDatabase:
         #: A transaction pooler such as pgbouncer stands in between.
         self.pooled = pooled
         self._pools = _make_pools(url, options, pooled=pooled)
-        own = {**NOTICE_IN_STATEMENTS, **SIMPLE_PLANS, **idle_end(options.timeout)}
+        own = {**NOTICE_IN_STATEMENTS, **_of_statements(options)}
         settings = for_transaction(own) if pooled else ""
         self._writing = Transactions(self._pools["statements"], texts, options, settings)
         self._heartbeats = Transactions(self._pools["heartbeats"], texts, options, settings)
@@ -210,7 +212,7 @@ async def open_postgres(url: str, options: PostgresOptions | None = None) -> Pos
     options = options or PostgresOptions()
     target = connection_string(url, options)
     try:
-        async with asyncio.timeout(2 * options.connect_timeout / 1000):
+        async with asyncio.timeout(2 * hosts(target) * options.connect_timeout / 1000):
             async with await AsyncConnection.connect(target, autocommit=True) as connection:
                 server = await inspect(connection)
                 pooled = is_pooled(connection, server)
@@ -224,6 +226,10 @@ async def open_postgres(url: str, options: PostgresOptions | None = None) -> Pos
     return database
 
 
+def _of_statements(options: PostgresOptions) -> dict[str, str]:
+    return {**SIMPLE_PLANS, **idle_end(options.timeout), **lock_end(options.timeout // 5)}
+
+
 def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str, Pool]:
     """Behind a pooler nothing can be set on a connection, nor prepared by name: it is another one for each transaction."""
     sizes = {
@@ -233,8 +239,8 @@ def _make_pools(url: str, options: PostgresOptions, *, pooled: bool) -> dict[str
         "handlers": options.connections,
     }
     settings = {
-        "statements": {**SIMPLE_PLANS, **idle_end(options.timeout)},
-        "heartbeats": {**SIMPLE_PLANS, **idle_end(options.timeout)},
+        "statements": _of_statements(options),
+        "heartbeats": _of_statements(options),
         "readers": PLANS_FOR_VALUES,
         "handlers": idle_end(options.idle_timeout),
     }

@@ -95,6 +95,11 @@ def connection_string(url: str, options: PostgresOptions) -> str:
     return conninfo.make_conninfo("", **{**defaults, **wanted, "client_encoding": "UTF8"})
 
 
+def hosts(target: str) -> int:
+    """How many servers libpq tries one after the other; each of them may take its whole time."""
+    return str(conninfo.conninfo_to_dict(target).get("host", "")).count(",") + 1
+
+
 def _without_secrets(error: Exception) -> str:
     """libpq quotes the URL in some messages; what it complains about stands before."""
     return str(error).partition(":")[0].partition('"')[0].strip() or "it is malformed"

@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from surehook.errors import CommitUnknown, Unavailable
+from surehook.errors import CommitUnknown, TurnLost, Unavailable
 from surehook.storage.postgres.adapting import PromptCursor
 from surehook.storage.postgres.connection import (
     OWN_FAULTS,
@@ -223,6 +223,8 @@ class _Again(Exception):
 
 def _meaning(error: psycopg.Error, connection: AsyncConnection[Any], committing: bool) -> Exception:
     """What a failed transaction means for who waits for it."""
+    if isinstance(error, pg.LockNotAvailable):
+        return TurnLost(f"somebody has locked what was to be written: {brief(error)}")
     if isinstance(error, TRY_AGAIN) or _is_outrun(error):
         return _Again()
     if is_lost(error, connection):

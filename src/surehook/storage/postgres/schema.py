@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +32,12 @@ LOCK: Final = "schema"
 
 #: How long a change of a table may keep others waiting before it steps back, in milliseconds.
 LOCK_TIMEOUT: Final = 500
+
+#: How long it may idle in between, in milliseconds: then its process has vanished, or stands still.
+_IDLE: Final = 5_000
+
+#: How many payloads at the most move out of the default partition when their day gets its own: in about a second.
+MOVED: Final = 50_000
 
 #: How long a migration goes on trying, in seconds; and how long one that has its locks may take (an index on much data).
 PATIENCE: Final = 120.0
@@ -94,7 +101,10 @@ class Schema:
                         f"another migrator hangs ({brief(error)}). End it and try again; 'surehook doctor' names old ones"
                     ) from error
                 await asyncio.sleep(random.uniform(0.5, 1.5))
-        await self.make_partitions(now)
+        try:
+            await self.make_partitions(now)
+        except Unavailable as error:  # a later call makes them, and until then there is the default one
+            logger.warning("the partitions are made later: %s", error, extra={"event": "database.partition"})
         return applied
 
     async def make_partitions(self, now: Millis) -> list[str]:
@@ -116,8 +126,11 @@ class Schema:
 
     async def touch(self, statement: str) -> None:
         """Prove that a commit succeeds."""
-        with faults("PostgreSQL cannot write", *OWN_FAULTS):
-            await self._connections.lend(lambda each: each.execute(statement.encode()), self._timeout)
+        try:
+            with faults("PostgreSQL cannot write", *OWN_FAULTS):
+                await self._connections.lend(lambda each: each.execute(statement.encode()), self._timeout)
+        except TRY_AGAIN as error:
+            raise Unavailable(f"PostgreSQL cannot write: {brief(error)}") from error
 
     async def old_transactions(self) -> list[str]:
         """What keeps dead rows from being removed."""
@@ -134,10 +147,18 @@ class Schema:
         ]
 
 
-async def _apply(connection: AsyncConnection[Any], now: Millis) -> list[AppliedMigration]:
-    """In one transaction; empty when somebody else has done it meanwhile."""
+@asynccontextmanager
+async def _change(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+    """A transaction that changes tables; it keeps nobody waiting for long, also where nothing can be set on a connection."""
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
+        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE}")
+        yield
+
+
+async def _apply(connection: AsyncConnection[Any], now: Millis) -> list[AppliedMigration]:
+    """In one transaction; empty when somebody else has done it meanwhile."""
+    async with _change(connection):
         await PostgresStatements(connection, {}).lock([LOCK])
         still = [each for each in await _status(connection) if each.applied_at is None]
         await _run_scripts(connection, still)
@@ -198,14 +219,25 @@ def _bound(day: int) -> str:
     return str(UUID(int=(day * _DAY) << 80))
 
 
+async def _has_many(connection: AsyncConnection[Any], begin: str, end: str) -> bool:
+    """Whether the default partition holds more than can be moved while others wait."""
+    ids = f"SELECT 1 FROM inbox_payloads_default WHERE id >= '{begin}' AND id < '{end}' LIMIT {MOVED + 1}"
+    cursor = await connection.execute(f"SELECT count(*) FROM ({ids}) AS there".encode())
+    return await cursor.fetchone() == (MOVED + 1,)
+
+
 async def _make_partition(connection: AsyncConnection[Any], day: int) -> bool:
     """Made beside the table and attached afterwards, which keeps nobody from writing; rows of the day that wait in the
     default partition move with it."""
     name, begin, end = _partition(day), _bound(day), _bound(day + 1)
     try:
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
+        async with _change(connection):
             if not await PostgresStatements(connection, {}).try_lock(LOCK):
+                return False
+            if await _has_many(connection, begin, end):
+                logger.info(
+                    "the payloads of %s stay in the default partition: they are too many to move", name
+                )
                 return False
             for statement in (
                 f"CREATE TABLE {name} (LIKE inbox_payloads INCLUDING ALL)",

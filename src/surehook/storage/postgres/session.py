@@ -43,6 +43,11 @@ def idle_end(milliseconds: int) -> dict[str, str]:
     return {"idle_in_transaction_session_timeout": str(min(milliseconds, _LONGEST))}
 
 
+def lock_end(milliseconds: int) -> dict[str, str]:
+    """Who waits for a row that somebody has locked is to hear of it while there is time for those that wait with it."""
+    return {"lock_timeout": str(milliseconds)}
+
+
 def for_session(settings: Mapping[str, str]) -> str:
     """The statements that set them until the connection ends."""
     return " ".join(f"SET {name} = '{value}';" for name, value in settings.items())

@@ -45,11 +45,12 @@ RETURNING inbox_events.id, lease_token, attempts, lost_leases, inbox_events.prov
 
 -- name: claim_named_events
 -- moves: RECEIVED | RETRYING -> PROCESSING
--- Take those that a queue named and that are still due: found by id, which a plain due_at would keep planners from.
+-- Take those that a queue named and that are still due: found by id, which a plain due_at would keep planners from. What
+-- somebody has locked is found by the next search for all that is due.
 WITH due AS MATERIALIZED (
     SELECT id, payload_id FROM inbox_events
     WHERE id {among_ids} AND state IN ('RECEIVED', 'RETRYING') AND coalesce(due_at, 0) <= :now
-    ORDER BY id {for_update}
+    ORDER BY id {skip_locked}
 )
 UPDATE inbox_events
 SET state = 'PROCESSING', attempts = attempts + 1, lease_token = lease_token + 1, lease_until = :lease_until,
@@ -59,9 +60,13 @@ RETURNING inbox_events.id, lease_token, attempts, lost_leases, inbox_events.prov
     subject, item, occurred_at, inbox_events.received_at, traceparent, inbox_events.payload_id, {payload}
 
 -- name: extend_event
--- Prolong the lease of a running attempt.
+-- Prolong the lease of a running attempt. A row that somebody has locked is left out: the other leases cannot wait for it.
 UPDATE inbox_events SET lease_until = :lease_until
-WHERE id = :id AND state = 'PROCESSING' AND lease_token = :token
+WHERE id = (SELECT id FROM inbox_events WHERE id = :id AND state = 'PROCESSING' AND lease_token = :token {skip_locked})
+
+-- name: held_event
+-- Whether an attempt still has its lease.
+SELECT id FROM inbox_events WHERE id = :id AND state = 'PROCESSING' AND lease_token = :token
 
 -- name: process_event
 -- moves: PROCESSING -> PROCESSED

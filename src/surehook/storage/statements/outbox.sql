@@ -23,9 +23,13 @@ RETURNING outbox_messages.id, lease_token, attempts, lost_leases, destination, t
     created_at, traceparent, {was_due}
 
 -- name: extend_message
--- Prolong the lease of a message that is being sent.
+-- Prolong the lease of a message that is being sent. A row that somebody has locked is left out, as with events.
 UPDATE outbox_messages SET lease_until = :lease_until
-WHERE id = :id AND state = 'SENDING' AND lease_token = :token
+WHERE id = (SELECT id FROM outbox_messages WHERE id = :id AND state = 'SENDING' AND lease_token = :token {skip_locked})
+
+-- name: held_message
+-- Whether a try still has its lease.
+SELECT id FROM outbox_messages WHERE id = :id AND state = 'SENDING' AND lease_token = :token
 
 -- name: send_message
 -- moves: SENDING -> SENT
