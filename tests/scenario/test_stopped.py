@@ -80,7 +80,8 @@ async def test_a_worker_paused_within_a_heartbeat_keeps_no_event(backend: Backen
     async with working(crew, tmp_path) as sender:
         await accept(sender, [webhook])
         [held] = await crew.held([webhook])
-        async with locked(backend, "SELECT id FROM inbox_events FOR UPDATE"):
+        # for a row's lock it would not wait
+        async with locked(backend, "LOCK TABLE inbox_events IN SHARE MODE"):
             await blocked(backend, "UPDATE inbox_events SET lease_until%")
             await pause([held.worker])
         crew.let_go([webhook])

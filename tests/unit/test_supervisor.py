@@ -150,6 +150,12 @@ while True:
 """
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"number":"x"}', "no supervisor"])
+def test_a_slot_that_no_supervisor_has_set_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"_SUREHOOK_SLOT is set, .* unset it"):
+        take_slot({"_SUREHOOK_SLOT": text})
+
+
 def test_an_orphan_that_does_not_end_is_ended_by_force() -> None:
     here, there = socket.socketpair()
     with here, there:

@@ -269,7 +269,10 @@ class Worker:
         return True
 
     async def _large_body(self, claim: Claim) -> bytes:
-        payload = await self._tools.reader.payload(claim.payload_id)
+        try:
+            payload = await self._tools.reader.payload(claim.payload_id)
+        except Unavailable as error:
+            raise TurnLost(f"the body could not be read: {error}") from error
         if payload is None:
             raise Unavailable(
                 "the event's payload is gone: only retention removes it, and never before the event is done"

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from surehook.errors import ConfigurationError
 from surehook.wiring.supervision.report import Report
 
 logger = logging.getLogger(__name__)
@@ -69,11 +70,19 @@ class Slot(msgspec.Struct, frozen=True):
 
 
 def take_slot(environ: MutableMapping[str, str]) -> Slot | None:
-    """What a supervisor says in the environment, or None; no process started from here is to see it."""
+    """What a supervisor says in the environment, or None; no process started from here is to see it.
+
+    Raises ConfigurationError for what no supervisor says.
+    """
     text = environ.pop(VARIABLE, None)
     if text is None:
         return None
-    slot = msgspec.json.decode(text, type=Slot)
+    try:
+        slot = msgspec.json.decode(text, type=Slot)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(
+            f"{VARIABLE} is set, which only a supervisor does for its processes, and it is not what one sets: unset it"
+        ) from error
     for each in slot.descriptors():
         os.set_inheritable(each, False)
     return slot
