@@ -6,8 +6,9 @@ by time like the bytes do.
 
 from __future__ import annotations
 
-import os
 from typing import NewType
+
+from surehook.entropy import random_bytes
 
 EventId = NewType("EventId", bytes)
 MessageId = NewType("MessageId", bytes)
@@ -26,7 +27,7 @@ _PAIR_SHIFTS = tuple(range(120, -1, -10))
 
 def uuid7(now: int) -> bytes:
     """A new UUIDv7 for the moment ``now`` (milliseconds): 48 bits of time, 74 random ones."""
-    random = int.from_bytes(os.urandom(10), "big")
+    random = int.from_bytes(random_bytes(10), "big")
     bits = (now & 0xFFFFFFFFFFFF) << 80 | random
     bits = bits & ~(0xF << 76) | 0x7 << 76  # version 7
     bits = bits & ~(0x3 << 62) | 0x2 << 62  # variant of RFC 9562

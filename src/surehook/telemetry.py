@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, TextIO
 import msgspec
 
 from surehook.clock import isoformat
+from surehook.entropy import random_bytes
 
 #: Lines that may wait for a slow reader of the log; beyond it the newest are dropped and counted.
 MAX_WAITING: Final = 10_000
@@ -350,6 +351,6 @@ def trace_id_of(text: str | None) -> str | None:
 
 def _random_hex(size: int) -> str:
     while True:
-        text = os.urandom(size).hex()
+        text = random_bytes(size).hex()
         if text.strip("0"):  # an id of zeros is invalid
             return text
