@@ -1,4 +1,5 @@
-"""The measured server: the real HTTP stack and the real ingest, with one of three inboxes behind it.
+"""The measured server: the real HTTP stack and the real ingest, with one of three inboxes behind it, or as an ASGI
+application alone.
 
 ``python -m bench.server VARIANT DATABASE``; prints its port, then serves until it is killed.
 """
@@ -15,7 +16,9 @@ from bench.load import SECRET
 from surehook.clock import Clock, SystemClock
 from surehook.config import ProviderSettings, RejectionSettings, ServerSettings, Settings, is_postgres
 from surehook.inbox import Inbox
-from surehook.ingest.http import Accepting, IngestApp
+from surehook.ingest.http import IngestApp
+from surehook.ingest.intake import Accepting, Done, Intake
+from surehook.ingest.listening import Address
 from surehook.ingest.packs import build_provider
 from surehook.ingest.rejections import RejectionLog
 from surehook.ingest.server import Server
@@ -26,15 +29,20 @@ from surehook.states import EventState
 from surehook.storage import Storage
 from surehook.wiring.database import open_unmigrated
 
-GROUP, NOTHING, SINGLE = VARIANTS = ("group-commit", "no-store", "commit-each")
+GROUP, BY_ASGI, NOTHING, SINGLE = VARIANTS = (
+    "group-commit",
+    "group-commit-by-asgi",
+    "no-store",
+    "commit-each",
+)
 
 
 class NoStore:
     """The floor below: says yes and keeps nothing."""
 
-    async def accept(self, arrival: Arrival) -> list[Accepted]:
+    def submit(self, arrival: Arrival, done: Done) -> None:
         """Everything is new."""
-        return [Accepted(event.id, False, EventState.RECEIVED) for event in arrival.events]
+        done([Accepted(event.id, False, EventState.RECEIVED) for event in arrival.events])
 
 
 class CommitEach:
@@ -43,19 +51,25 @@ class CommitEach:
     def __init__(self, storage: Storage, writers: int) -> None:
         self._storage = storage
         self._turn = asyncio.Semaphore(writers)
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(self, arrival: Arrival) -> list[Accepted]:
+    def submit(self, arrival: Arrival, done: Done) -> None:
         """As many at once as the database lets write."""
+        task = asyncio.get_running_loop().create_task(self._store(arrival, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _store(self, arrival: Arrival, done: Done) -> None:
         async with self._turn:
             [accepted] = await self._storage.accept([arrival])
-        return accepted
+        done(accepted)
 
 
 def inbox(variant: str, storage: Storage, clock: Clock, writers: int) -> Accepting:
     """What stands behind the HTTP stack."""
     if variant == NOTHING:
         return NoStore()
-    return Inbox(storage, DatabaseQueue(), clock) if variant == GROUP else CommitEach(storage, writers)
+    return CommitEach(storage, writers) if variant == SINGLE else Inbox(storage, DatabaseQueue(), clock)
 
 
 async def serve(variant: str, url: str) -> None:
@@ -73,8 +87,9 @@ async def serve(variant: str, url: str) -> None:
     # the pool of PostgreSQL's connections is the bound there; SQLite has one writer
     writers = settings.max_waiting if is_postgres(url) else 1
     behind = inbox(variant, database.storage, clock, writers)
-    app = IngestApp({"stripe": provider}, behind, rejections, clock, settings)
-    server = Server(app, "127.0.0.1", 0, settings)
+    intake = Intake({"stripe": provider}, behind, rejections, clock, settings)
+    directly = None if variant == BY_ASGI else intake
+    server = Server(IngestApp(intake, settings), Address("127.0.0.1", 0), settings, directly)
     await server.start()
     print(json.dumps({"port": server.port}), flush=True)
     await asyncio.Event().wait()

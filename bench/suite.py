@@ -24,6 +24,9 @@ FULL = "SQLite WAL, synchronous=FULL"
 
 GROUP = Variant("Surehook", f"{FULL}; answers after a commit that many requests share")
 NO_STORE = Variant("the same server, storing nothing", "none; answers at once")
+BY_ASGI = Variant(
+    "the same server, every request by ASGI", f"{FULL}; answers after a commit that many requests share"
+)
 COMMIT_EACH = Variant("the same server, one commit per request", f"{FULL}; answers after a commit of its own")
 WORKER = Variant("Surehook", f"{FULL}; claims and completions are durable")
 PLAIN_BATCH = Variant("a plain apsw loop, 50 events a transaction", f"{FULL}; claims nothing")
@@ -77,6 +80,7 @@ class Suite:
         runners = {
             GROUP: lambda: self._ingest(GROUP, server.GROUP, events),
             NO_STORE: lambda: self._ingest(NO_STORE, server.NOTHING, events),
+            BY_ASGI: lambda: self._ingest(BY_ASGI, server.BY_ASGI, events),
             COMMIT_EACH: lambda: self._ingest(COMMIT_EACH, server.SINGLE, few),
         }
         return self._compare("ingest", runners)

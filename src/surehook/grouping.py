@@ -30,21 +30,34 @@ class GroupCommit(Generic[Item, Result]):
         self._flush = flush
         self._batch = batch
         self._bound = waiting
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: list[tuple[Item, Callable[[Result | Exception], None]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    async def put(self, item: Item) -> Result:
-        """Flush ``item`` together with others; returns its own result.
+    def submit(self, item: Item, done: Callable[[Result | Exception], None]) -> None:
+        """Flush ``item`` together with others; ``done`` is called once with its own result, or with the error.
 
-        The flush goes on when the caller is cancelled. Raises Overloaded when the bound is reached, else what the flush
-        raises.
+        The error is Overloaded, at once, when the bound is reached, else what the flush raises. ``done`` must not raise.
         """
         if len(self._waiting) >= self._bound:
-            raise Overloaded(f"{self._bound} items wait for the database already: send again later")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+            done(Overloaded(f"{self._bound} items wait for the database already: send again later"))
+            return
+        self._waiting.append((item, done))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._run())
+
+    async def put(self, item: Item) -> Result:
+        """As ``submit``: returns the result or raises the error. The flush goes on when the caller is cancelled."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Result | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.submit(item, done)
         return await future
 
     async def drain(self) -> None:
@@ -60,7 +73,7 @@ class GroupCommit(Generic[Item, Result]):
         finally:
             self._flushing = None
 
-    async def _settle(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _settle(self, batch: list[tuple[Item, Callable[[Result | Exception], None]]]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
         except TurnLost as error:
@@ -68,25 +81,19 @@ class GroupCommit(Generic[Item, Result]):
         except Unavailable as error:
             # what waits would only wait for the same answer
             waiting, self._waiting = self._waiting, []
-            _fail(batch + waiting, error)
+            for _, done in batch + waiting:
+                done(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for it
             await self._settle_singly(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for (_, done), result in zip(batch, results, strict=True):
+                done(result)
 
     async def _settle_singly(
-        self, batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception
+        self, batch: list[tuple[Item, Callable[[Result | Exception], None]]], error: Exception
     ) -> None:
         if len(batch) == 1:
-            _fail(batch, error)
+            batch[0][1](error)
             return
         for single in batch:
             await self._settle([single])
-
-
-def _fail(batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)

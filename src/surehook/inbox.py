@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from surehook.clock import Clock
 from surehook.grouping import GroupCommit
@@ -28,6 +28,10 @@ class Inbox:
         whether it did: in all three cases the sender is to send again.
         """
         return await self._commits.put(arrival)
+
+    def submit(self, arrival: Arrival, done: Callable[[list[Accepted] | Exception], None]) -> None:
+        """As ``accept``: ``done`` is called once, with the answer or with the error, perhaps before this returns."""
+        self._commits.submit(arrival, done)
 
     async def drain(self) -> None:
         """Wait until everything that was handed in is stored or refused."""

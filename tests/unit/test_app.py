@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 
 from surehook import App, Event, Transaction
 from surehook.config import ProviderSettings, ServerSettings, Settings
+from surehook.ingest.listening import Address
 from surehook.ingest.problems import ASGIApp
 from surehook.ingest.server import Server
 from surehook.wiring import open_database
@@ -23,7 +24,7 @@ from surehook.wiring import open_database
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """A server for any ASGI application; its base address."""
-    server = Server(app, "127.0.0.1", 0, ServerSettings())
+    server = Server(app, Address("127.0.0.1", 0), ServerSettings())
     await server.start()
     yield f"http://127.0.0.1:{server.port}"
     await server.drain(5_000)

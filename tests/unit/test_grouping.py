@@ -94,3 +94,18 @@ async def test_a_cancelled_caller_does_not_stop_the_flush() -> None:
     assert await second == 4
     await group.drain()
     assert sink.batches == [[1], [2]]
+
+
+async def test_a_callback_is_told_the_result_or_the_error_once() -> None:
+    sink, told = Sink(), list[int | Exception]()
+    group = GroupCommit(sink.flush, waiting=1)
+    group.submit(1, told.append)
+    await asyncio.sleep(0)  # it is in flight now, and waits no more
+    group.submit(99, told.append)
+    group.submit(2, told.append)
+    assert [str(each) for each in told] == ["1 items wait for the database already: send again later"]
+    sink.open.set()
+    await group.drain()
+    assert told[1] == 2
+    assert str(told[2]) == "no disk"
+    assert len(told) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -23,15 +23,30 @@ _CLOSE: Final[Pair] = (b"connection", b"close")
 
 
 class Answer(NamedTuple):
-    """One whole HTTP answer as its two ASGI messages."""
+    """One whole HTTP answer: as its two ASGI messages, and as what goes over the wire."""
 
     start: Message
     body: Message
+    #: The first line; the server's own headers follow it.
+    line: bytes
+    #: The answer's headers and the empty line.
+    head: bytes
+    #: The connection ends with it.
+    closes: bool
 
     async def send(self, send: Send) -> None:
         """Hand it to the server."""
         await send(self.start)
         await send(self.body)
+
+    def raw(self, server_headers: Sequence[Pair], *, keep_alive: bool = True) -> bytes:
+        """All of it, for use below ASGI."""
+        own = [b"%s: %s\r\n" % pair for pair in server_headers]
+        close = b"" if keep_alive or self.closes else b"connection: close\r\n"
+        return b"".join([self.line, *own, close, self.head, self.body["body"]])
+
+
+_LINES: Final = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 
 
 def answer(status: int, body: bytes, content_type: bytes, *extra: Pair) -> Answer:
@@ -42,7 +57,9 @@ def answer(status: int, body: bytes, content_type: bytes, *extra: Pair) -> Answe
     else:
         headers += [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     start = {"type": "http.response.start", "status": status, "headers": headers}
-    return Answer(start, {"type": "http.response.body", "body": body})
+    line = _LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    head = b"".join([*(b"%s: %s\r\n" % pair for pair in headers), b"\r\n"])
+    return Answer(start, {"type": "http.response.body", "body": body}, line, head, _CLOSE in headers)
 
 
 class Problem:
@@ -50,7 +67,6 @@ class Problem:
 
     def __init__(self, status: int, slug: str, detail: str, *extra: Pair) -> None:
         self.status = status
-        phrase = HTTPStatus(status).phrase
         document = {
             "type": f"urn:surehook:problem:{slug}",
             "title": slug.replace("-", " ").capitalize(),
@@ -65,14 +81,6 @@ class Problem:
         self.keep = answer(status, body, content_type, *extra)
         #: For a request whose rest is not wanted: the connection ends with this answer.
         self.close = answer(status, body, content_type, *extra, _CLOSE)
-        #: The same as bytes, for use below ASGI; goes between ``line`` and ``rest``: the server's own headers.
-        self.line = f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
-        lines = [b"%s: %s\r\n" % pair for pair in self.close.start["headers"]]
-        self.rest = b"".join([*lines, b"\r\n", body])
-
-    def raw(self, server_headers: list[Pair]) -> bytes:
-        """The whole answer as it goes over the wire."""
-        return b"".join([self.line, *(b"%s: %s\r\n" % pair for pair in server_headers), self.rest])
 
 
 BAD_REQUEST: Final = Problem(400, "bad-request", "This is not a well-formed HTTP/1.1 request.")

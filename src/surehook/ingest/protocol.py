@@ -9,14 +9,13 @@ counted while they come, so that a flood is stopped early. The class rests on in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sized
 from math import inf
 from typing import Any, Final, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -30,6 +29,7 @@ from surehook.ingest.problems import (
     URL_TOO_LONG,
     Problem,
 )
+from surehook.ingest.transport import Flow, Transport
 
 #: Longest request target, in bytes.
 MAX_URL: Final = 2048
@@ -52,60 +52,14 @@ _FRAMING_FACTOR: Final = 1
 _EXTENSIONS: Final[dict[str, dict[object, object]]] = {DEADLINE_EXTENSION: {}}
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """Stops the parser; the protocol knows why."""
-
-
-class _Transport(asyncio.Transport):
-    """The connection as uvicorn sees it: ``close`` is the protocol's ``hang_up``, and ends writing for good."""
-
-    __slots__ = ("_protocol", "closing", "raw")
-
-    def __init__(self, raw: asyncio.Transport, protocol: GuardedProtocol) -> None:
-        super().__init__()
-        self.raw = raw
-        self.closing = False
-        self._protocol = protocol
-
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        if not self.closing:
-            self.raw.write(data)
-
-    def close(self) -> None:
-        if not self.closing:
-            self.closing = True
-            self._protocol.hang_up()
-
-    def is_closing(self) -> bool:
-        return self.closing or self.raw.is_closing()
-
-    def pause_reading(self) -> None:
-        self.raw.pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self.raw.is_closing():
-            self.raw.resume_reading()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.raw.get_extra_info(name, default)
-
-
-class _Flow(FlowControl):
-    """Reads nothing more while pipelined requests wait: uvicorn reads on with every answer, without a bound."""
-
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        super().__init__(transport)
-        self._pipeline = pipeline
-
-    def resume_reading(self) -> None:
-        if not self._pipeline:
-            super().resume_reading()
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One connection of a Server."""
 
-    transport: _Transport
+    transport: Transport
 
     def __init__(self, config: Config, state: ServerState, settings: ServerSettings) -> None:
         super().__init__(config=config, server_state=state, app_state={})
@@ -139,12 +93,12 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's is
         if len(self.connections) >= self._settings.max_connections:
-            transport.write(TOO_MANY_CONNECTIONS.raw(self.server_state.default_headers))
+            transport.write(TOO_MANY_CONNECTIONS.close.raw(self.server_state.default_headers))
             self._deaf = True
             transport.close()
             return
-        super().connection_made(_Transport(transport, self))
-        self.flow = _Flow(self.transport, self.pipeline)
+        super().connection_made(Transport(transport, self))
+        self.flow = Flow(self.transport, self.pipeline)
         self._deadline = self.loop.time() + self._keep_alive
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -244,12 +198,16 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(BAD_REQUEST)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        cast(dict[str, object], self.scope)["extensions"] = _EXTENSIONS
+        self._begin_message()
         self._refusal = BAD_REQUEST
         self._receiving = self._in_headers = True
         self._header_bytes = self._body_bytes = self._framing_bytes = 0
         self._deadline = self.loop.time() + self._receive_timeout
+
+    def _begin_message(self) -> None:
+        """Make room for a request."""
+        super().on_message_begin()
+        cast(dict[str, object], self.scope)["extensions"] = _EXTENSIONS
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As uvicorn's, but trailers are dropped: they must not pass for headers (RFC 9110 section 6.5.1)."""
@@ -259,7 +217,7 @@ class GuardedProtocol(HttpToolsProtocol):
             len(self.headers) >= self._settings.max_headers
         ):  # now, not when they are complete: each costs memory
             self._refusal = HEADERS_TOO_LARGE
-            raise _RefusedError
+            raise RefusedError
         # white space after a value is none of it (RFC 9110 section 5.5)
         name, value = name.lower(), value.rstrip(b" \t")
         if name == b"expect" and value.lower() == b"100-continue":
@@ -270,12 +228,16 @@ class GuardedProtocol(HttpToolsProtocol):
         problem = self._fault()
         if problem is not None:
             self._refusal = problem
-            raise _RefusedError
-        super().on_headers_complete()
+            raise RefusedError
+        self._dispatch()
         self._in_headers = False
         self._headers_in_slice = True
         if self._draining:
             self.cycle.keep_alive = False
+
+    def _dispatch(self) -> None:
+        """Choose who answers a request whose headers are complete and good."""
+        super().on_headers_complete()
 
     def _fault(self) -> Problem | None:
         """What is wrong with the headers of this request, beyond what the parser has refused already."""
@@ -317,6 +279,10 @@ class GuardedProtocol(HttpToolsProtocol):
         size = len(body)
         self._body_in_slice += size
         self._body_bytes += size
+        self._take_body(body)
+
+    def _take_body(self, body: bytes) -> None:
+        """More of the body of the request that is arriving."""
         cycle = self.cycle
         if cycle.response_complete:
             return
@@ -328,6 +294,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._receiving = False
         self._deadline = inf
+        self._end_message()
+
+    def _end_message(self) -> None:
+        """The request has arrived as a whole."""
         cycle = self.cycle
         if cycle.response_complete:
             self._await_next()
@@ -395,5 +365,5 @@ class GuardedProtocol(HttpToolsProtocol):
     def _part(self, last_word: Problem | None) -> None:
         """Say this, if anything, and close."""
         if last_word is not None:
-            self.transport.write(last_word.raw(self.server_state.default_headers))
+            self.transport.write(last_word.close.raw(self.server_state.default_headers))
         self.transport.close()

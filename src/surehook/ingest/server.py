@@ -12,6 +12,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from surehook.config import ServerSettings
+from surehook.ingest.direct import DirectProtocol
+from surehook.ingest.intake import Intake
 from surehook.ingest.listening import BACKLOG, Address
 from surehook.ingest.problems import ASGIApp
 from surehook.ingest.protocol import GuardedProtocol
@@ -32,8 +34,9 @@ class Server:
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, port: int, settings: ServerSettings, *, section: str = "server"
+        self, app: ASGIApp, address: Address, settings: ServerSettings, intake: Intake | None = None
     ) -> None:
+        """``intake`` is what the application hands webhooks to: given here as well, plain ones go there directly."""
         self._config = Config(
             app,
             http=GuardedProtocol,
@@ -45,11 +48,12 @@ class Server:
             proxy_headers=False,
             server_header=False,
         )
-        self._address = Address(host, port, section)
+        self._address = address
         #: The section of the settings that the port stands in.
-        self.section = section
+        self.section = address.section
         #: The port that is listened on; the real one, once started, where 0 was asked for.
-        self.port = port
+        self.port = address.port
+        self._intake = intake
         self._settings = settings
         self._state = ServerState()
         self._listeners: list[asyncio.Server] = []
@@ -115,6 +119,8 @@ class Server:
             connection.abort()
 
     def _connect(self) -> GuardedProtocol:
+        if self._intake is not None:
+            return DirectProtocol(self._config, self._state, self._settings, self._intake)
         return GuardedProtocol(self._config, self._state, self._settings)
 
     def _busy(self) -> bool:

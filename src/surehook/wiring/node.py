@@ -17,6 +17,8 @@ from surehook.handlers import Registry
 from surehook.inbox import Inbox
 from surehook.ingest.health import Check, HealthApp, Readiness
 from surehook.ingest.http import IngestApp
+from surehook.ingest.intake import Intake
+from surehook.ingest.listening import Address
 from surehook.ingest.problems import Receive, Scope, Send
 from surehook.ingest.rejections import RejectionLog
 from surehook.ingest.server import Server
@@ -70,6 +72,7 @@ class Node:
         self._servers: list[Server] = []
         self._service = Service([])
         self._readiness = Readiness({})
+        self._intake: Intake | None = None
         self.ingest: IngestApp | None = None
 
     async def start(self, *, migrate: bool = True, listen: bool = True) -> None:
@@ -125,7 +128,7 @@ class Node:
         await _all_of(ending)
         # in this order: each one still needs what follows it
         await self._service.stop()
-        for part in (self.ingest, self._inbox):
+        for part in (self._intake, self._inbox):
             if part is not None:
                 await _all_of([part.drain()])
         for closing in (self._rejections, self._queue, self._database):
@@ -200,20 +203,18 @@ class Node:
         self._rejections = RejectionLog(database.storage, self._settings.rejections)
         self._rejections.start()
         health = HealthApp(self._readiness)
-        self.ingest = IngestApp(self._providers, self._inbox, self._rejections, clock, server, health)
+        self._intake = Intake(self._providers, self._inbox, self._rejections, clock, server)
+        self.ingest = IngestApp(self._intake, server, health)
 
     async def _listen(self) -> None:
         settings = self._settings
         if self.ingest is not None:
-            self._servers.append(
-                Server(self.ingest, settings.server.host, settings.server.port, settings.server)
-            )
+            address = Address(settings.server.host, settings.server.port)
+            self._servers.append(Server(self.ingest, address, settings.server, self._intake))
         if "console" in self._roles:
-            console = settings.console
+            address = Address(settings.console.host, settings.console.port, "console")
             health = HealthApp(self._readiness, details=True)
-            self._servers.append(
-                Server(health, console.host, console.port, settings.server, section="console")
-            )
+            self._servers.append(Server(health, address, settings.server))
         for server in self._servers:
             await server.start(self._sockets.get(server.section, ()))
 

@@ -15,9 +15,9 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture
-async def sites() -> AsyncIterator[Sites]:
-    """Builds ingest ports; all of them are closed at the end."""
-    sites = Sites()
+@pytest.fixture(params=["direct", "asgi"])
+async def sites(request: pytest.FixtureRequest) -> AsyncIterator[Sites]:
+    """Builds ingest ports, for either way of a plain webhook; all of them are closed at the end."""
+    sites = Sites(direct=request.param == "direct")
     yield sites
     await sites.close()

@@ -14,6 +14,8 @@ from surehook.clock import ManualClock
 from surehook.config import MIB, ProviderSettings, ServerSettings
 from surehook.ingest.health import HealthApp, Readiness
 from surehook.ingest.http import IngestApp
+from surehook.ingest.intake import Done, Intake
+from surehook.ingest.listening import Address
 from surehook.ingest.packs import Provider, build_provider
 from surehook.ingest.problems import ASGIApp
 from surehook.ingest.server import Server
@@ -23,6 +25,7 @@ from surehook.states import EventState
 
 #: Seconds after which a test gives up. Far longer than anything here takes, since the machine may be busy.
 PATIENCE = 20.0
+ANY_PORT = Address("127.0.0.1", 0)
 
 
 class Shelf:
@@ -34,13 +37,20 @@ class Shelf:
         self.open = asyncio.Event()
         self.open.set()
         self.error: Exception | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(self, arrival: Arrival) -> list[Accepted]:
+    def submit(self, arrival: Arrival, done: Done) -> None:
+        task = asyncio.get_running_loop().create_task(self._store(arrival, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _store(self, arrival: Arrival, done: Done) -> None:
         self.waiting += 1
         await self.open.wait()
         self.waiting -= 1
-        if self.error is not None:
-            raise self.error
+        done(self._stored(arrival) if self.error is None else self.error)
+
+    def _stored(self, arrival: Arrival) -> list[Accepted]:
         known = {event.external_id for each in self.arrivals for event in each.events}
         self.arrivals.append(arrival)
         return [
@@ -61,17 +71,16 @@ class Notes:
 class Site:
     """An ingest port with its surroundings."""
 
-    def __init__(self, providers: dict[str, Provider], **changes: Any) -> None:
+    def __init__(self, providers: dict[str, Provider], *, direct: bool = True, **changes: Any) -> None:
         self.settings = ServerSettings(**changes)
         self.providers = providers
         self.shelf = Shelf()
         self.notes = Notes()
         self.clock = ManualClock()
         self.readiness = Readiness({})
-        self.app = IngestApp(
-            providers, self.shelf, self.notes, self.clock, self.settings, HealthApp(self.readiness)
-        )
-        self.server = Server(self.app, "127.0.0.1", 0, self.settings)
+        self.intake = Intake(providers, self.shelf, self.notes, self.clock, self.settings)
+        self.app = IngestApp(self.intake, self.settings, HealthApp(self.readiness))
+        self.server = Server(self.app, ANY_PORT, self.settings, self.intake if direct else None)
 
     @property
     def port(self) -> int:
@@ -96,16 +105,19 @@ class Site:
 class Sites:
     """The ports of one test."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, direct: bool) -> None:
+        """``direct``: plain webhooks take the short way."""
+        self._direct = direct
         self._servers: list[Server] = []
 
     async def site(
         self, providers: dict[str, Provider] | None = None, wrap: ASGIApp | None = None, **changes: Any
     ) -> Site:
         """A running port; without ``providers`` it has ``acme`` of pack ``none``."""
-        site = Site({"acme": unverified()} if providers is None else providers, **changes)
+        known = {"acme": unverified()} if providers is None else providers
+        site = Site(known, direct=self._direct, **changes)
         if wrap is not None:
-            site.server = Server(wrap, "127.0.0.1", 0, site.settings)
+            site.server = Server(wrap, ANY_PORT, site.settings)
         await self.run(site.server)
         return site
 

@@ -25,7 +25,7 @@ from tests.unit.ingest.http_support import (
 from surehook.clock import Millis
 from surehook.errors import CommitUnknown, Overloaded, Unavailable
 from surehook.ids import typeid
-from surehook.ingest.http import traceparent
+from surehook.ingest.intake import traceparent
 from surehook.ingest.packs import Provider
 from surehook.states import Reason
 
@@ -212,7 +212,7 @@ async def test_our_trouble_is_503_with_retry_after_and_tells_nothing(
     assert int(reply.headers["retry-after"]) > 0
     assert b"secret.db" not in reply.body
     assert str(error) in caplog.text
-    assert site.app.bytes_in_flight == 0
+    assert site.intake.bytes_in_flight == 0
 
 
 async def test_a_provider_that_breaks_is_503(sites: Sites, caplog: pytest.LogCaptureFixture) -> None:
@@ -229,12 +229,12 @@ async def test_a_commit_slower_than_the_ack_timeout_is_answered_503_and_goes_on(
     reply = await site.ask(post(b'{"id":"slow"}'))
     assert reply.status == 503
     assert "retry-after" in reply.headers
-    assert site.app.bytes_in_flight == len(b'{"id":"slow"}')
+    assert site.intake.bytes_in_flight == len(b'{"id":"slow"}')
 
     site.shelf.open.set()
-    await site.app.drain()
+    await until(lambda: len(site.shelf.arrivals) == 1)
     assert [event.external_id for each in site.shelf.arrivals for event in each.events] == ["slow"]
-    assert site.app.bytes_in_flight == 0
+    await until(lambda: site.intake.bytes_in_flight == 0)
 
 
 async def test_a_client_that_leaves_does_not_cancel_its_commit(sites: Sites) -> None:
@@ -247,15 +247,15 @@ async def test_a_client_that_leaves_does_not_cancel_its_commit(sites: Sites) -> 
     await until(lambda: site.server.connections == 0)
     site.shelf.open.set()
     await until(lambda: len(site.shelf.arrivals) == 1)
-    await until(lambda: site.app.bytes_in_flight == 0)
+    await until(lambda: site.intake.bytes_in_flight == 0)
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing(sites: Sites) -> None:
     site = await sites.site()
     async with await site.connect() as client:
         client.send(head("Content-Length: 100") + b"x" * 99)
-        await until(lambda: site.app.bytes_in_flight == 99)
-    await until(lambda: site.app.bytes_in_flight == 0 and site.server.connections == 0)
+        await until(lambda: site.intake.bytes_in_flight == 99)
+    await until(lambda: site.intake.bytes_in_flight == 0 and site.server.connections == 0)
     assert site.shelf.arrivals == []
 
 
@@ -335,4 +335,4 @@ async def test_requests_at_once_over_many_connections(sites: Sites) -> None:
     replies = await asyncio.gather(*(site.ask(post(b'{"id":"%d"}' % number)) for number in range(100)))
     assert {reply.status for reply in replies} == {200}
     assert len(site.shelf.arrivals) == 100
-    assert site.app.bytes_in_flight == 0
+    assert site.intake.bytes_in_flight == 0

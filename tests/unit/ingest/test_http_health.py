@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import pytest
-from tests.unit.ingest.http_support import PATIENCE, Client, Reply, Sites, get, problem
+from tests.unit.ingest.http_support import ANY_PORT, PATIENCE, Client, Reply, Sites, get, problem
 
 from surehook.config import ServerSettings
 from surehook.ingest.health import Check, HealthApp, Readiness
@@ -31,7 +31,7 @@ async def stuck() -> str | None:
 
 
 async def ask(sites: Sites, app: HealthApp, data: bytes) -> Reply:
-    server = await sites.run(Server(app, "127.0.0.1", 0, ServerSettings()))
+    server = await sites.run(Server(app, ANY_PORT, ServerSettings()))
     async with await Client.to(server.port) as client:
         client.send(data)
         return await client.reply()
@@ -102,7 +102,7 @@ async def test_other_methods_and_paths(sites: Sites) -> None:
     assert (reply.status, reply.headers["allow"], problem(reply)) == (405, "get, head", "method-not-allowed")
     reply = await ask(sites, app, get("/else"))
     assert (reply.status, problem(reply)) == (404, "not-found")
-    server = await sites.run(Server(app, "127.0.0.1", 0, ServerSettings()))
+    server = await sites.run(Server(app, ANY_PORT, ServerSettings()))
     async with await Client.to(server.port) as client:
         client.send(get("/livez", "Connection: close").replace(b"GET", b"HEAD"))
         head = await client.closed()

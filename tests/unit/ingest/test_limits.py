@@ -48,7 +48,7 @@ async def test_the_body_limit(sites: Sites, way: str, size: int, status: int) ->
     else:
         assert (problem(reply), reply.closes) == ("body-too-large", True)
         assert site.shelf.arrivals == []
-    assert site.app.bytes_in_flight == 0
+    assert site.intake.bytes_in_flight == 0
 
 
 async def test_a_length_over_the_limit_is_refused_before_anything_is_read(sites: Sites) -> None:
@@ -158,18 +158,18 @@ async def test_the_budget_for_bodies_in_flight(sites: Sites) -> None:
     large = BODY.ljust(100_000)
     async with await site.connect() as slow:
         slow.send(head("Content-Length: 100001") + b" " * 100_000)
-        await until(lambda: site.app.bytes_in_flight == 100_000)
+        await until(lambda: site.intake.bytes_in_flight == 100_000)
         assert (await site.ask(post(large))).status == 200
         reply = await site.ask(post(large + b" "))
         assert (reply.status, problem(reply)) == (503, "overloaded")
         assert "retry-after" in reply.headers
         async with await site.connect() as other:
             other.send(head("Content-Length: 100001") + b" " * 100_000)
-            await until(lambda: site.app.bytes_in_flight == 200_000)
+            await until(lambda: site.intake.bytes_in_flight == 200_000)
             assert (await site.ask(post(BODY))).status == 200
         slow.send(b" ")
         assert (await slow.reply()).status == 200
-    await until(lambda: site.app.bytes_in_flight == 0)
+    await until(lambda: site.intake.bytes_in_flight == 0)
 
 
 # --- time
@@ -205,7 +205,7 @@ async def test_a_request_that_trickles_in_is_ended_by_the_total_deadline(sites: 
     assert b"connection: close" in answer
     assert 0.29 <= took < 10  # 3000 bytes would take 30 s; a float clock may show a hair under 0.3
     await until(lambda: site.server.connections == 0)
-    assert site.app.bytes_in_flight == 0
+    assert site.intake.bytes_in_flight == 0
     assert site.shelf.arrivals == []
 
 
@@ -296,7 +296,7 @@ async def test_where_the_server_has_no_deadline_the_application_keeps_it() -> No
     await site.app(scope, receive, send)
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
-    assert site.app.bytes_in_flight == 0
+    assert site.intake.bytes_in_flight == 0
 
 
 # --- requests that can be read in two ways
@@ -372,7 +372,7 @@ async def test_an_ambiguous_request_is_400_and_nothing_after_it_is_read(sites: S
     [reply] = await site.ask_all(data + NEXT)
     assert (reply.status, problem(reply), reply.closes) == (400, "bad-request", True)
     assert site.shelf.arrivals == []
-    assert site.app.bytes_in_flight == 0
+    assert site.intake.bytes_in_flight == 0
 
 
 async def test_a_body_after_a_refused_upgrade_is_not_the_next_request(sites: Sites) -> None:

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
-from tests.unit.ingest.http_support import Client, Reply, Site, Sites, get, post, unverified
+from tests.unit.ingest.http_support import ANY_PORT, Client, Reply, Site, Sites, get, post, unverified
 
 from surehook.config import ServerSettings
 from surehook.ingest.mount import Mountable
@@ -47,7 +47,7 @@ async def ask(server: Server, data: bytes) -> Reply:
 
 
 async def host(sites: Sites, app: Starlette) -> Server:
-    return await sites.run(Server(app, "127.0.0.1", 0, ServerSettings()))
+    return await sites.run(Server(app, ANY_PORT, ServerSettings()))
 
 
 async def test_mounted_under_a_prefix_in_starlette(sites: Sites) -> None:
@@ -98,9 +98,7 @@ async def test_the_host_starts_and_stops_it(sites: Sites) -> None:
 
 async def test_without_a_lifespan_the_first_request_starts_it_once(sites: Sites) -> None:
     site, life = Site({"acme": unverified()}), Life()
-    server = await sites.run(
-        Server(Mountable(site.app, life.start, life.stop), "127.0.0.1", 0, site.settings)
-    )
+    server = await sites.run(Server(Mountable(site.app, life.start, life.stop), ANY_PORT, site.settings))
     replies = await asyncio.gather(*(ask(server, post()) for _ in range(5)))
     assert {reply.status for reply in replies} == {200}
     assert life.events == ["started"]
@@ -111,9 +109,7 @@ async def test_a_start_that_fails_is_503_and_tried_again(
 ) -> None:
     site, life = Site({"acme": unverified()}), Life()
     life.error = OSError("no database at /srv/secret")
-    server = await sites.run(
-        Server(Mountable(site.app, life.start, life.stop), "127.0.0.1", 0, site.settings)
-    )
+    server = await sites.run(Server(Mountable(site.app, life.start, life.stop), ANY_PORT, site.settings))
     reply = await ask(server, post())
     assert reply.status == 503
     assert b"secret" not in reply.body

@@ -11,13 +11,14 @@ from tests.unit.ingest.http_support import PATIENCE, Client, Sites, get, head, p
 from surehook.config import ServerSettings
 from surehook.errors import ConfigurationError
 from surehook.ingest.health import HealthApp, Readiness
+from surehook.ingest.listening import Address
 from surehook.ingest.server import Server
 
 BODY = b'{"id":"1"}'
 
 
 def health(port: int = 0, section: str = "server", host: str = "127.0.0.1") -> Server:
-    return Server(HealthApp(Readiness({})), host, port, ServerSettings(), section=section)
+    return Server(HealthApp(Readiness({})), Address(host, port, section), ServerSettings())
 
 
 async def test_a_port_in_use_is_told_with_the_setting_to_change(sites: Sites) -> None:
@@ -57,7 +58,7 @@ async def test_a_drain_answers_what_is_on_its_way_and_takes_nothing_new(sites: S
         half_head.send(request[:20])
         half_body.send(request[:-5])
         await until(lambda: site.shelf.waiting == 1 and site.server.connections == 4)
-        await until(lambda: site.app.bytes_in_flight == 2 * len(BODY) - 5)
+        await until(lambda: site.intake.bytes_in_flight == 2 * len(BODY) - 5)
 
         drain = asyncio.create_task(site.server.drain(10_000))
         assert await idle.closed() == b""
@@ -90,11 +91,11 @@ async def test_a_drain_ends_when_its_time_is_over(sites: Sites, caplog: pytest.L
     site = await sites.site(ack_timeout=100)
     async with await site.connect() as client:
         client.send(head("Content-Length: 10") + b"half")
-        await until(lambda: site.app.bytes_in_flight == 4)
+        await until(lambda: site.intake.bytes_in_flight == 4)
         assert not await site.server.drain(50)
         assert await client.closed() == b""
     assert "closed before they were answered" in caplog.text
-    await until(lambda: site.app.bytes_in_flight == 0)
+    await until(lambda: site.intake.bytes_in_flight == 0)
 
 
 async def test_close_closes_at_once_and_the_commit_goes_on(sites: Sites) -> None:
