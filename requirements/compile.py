@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
+#: What redis-py needs on Python before 3.11.3, such as Debian's, and what a resolver that runs on a later one leaves out.
+EARLIER_PATCHES = ["async-timeout>=4.0.3"]
 
 
 def compile_file(name: str, wanted: Sequence[str], tested: str = "") -> None:
@@ -35,8 +37,9 @@ def main() -> None:
     project, extras = document["project"], document["project"]["optional-dependencies"]
     core = project["dependencies"]
     compile_file("core.txt", core)
-    compile_file("dev.txt", core + document["dependency-groups"]["dev"])
-    compile_file("scaled.txt", core + extras["postgres"] + extras["redis"], tested="dev.txt")
+    compile_file("dev.txt", core + document["dependency-groups"]["dev"] + EARLIER_PATCHES)
+    scaled = core + extras["postgres"] + extras["redis"] + EARLIER_PATCHES
+    compile_file("scaled.txt", scaled, tested="dev.txt")
     compile_file("build.txt", document["build-system"]["requires"], tested="dev.txt")
 
 
