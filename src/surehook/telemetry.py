@@ -19,7 +19,7 @@ import select
 import threading
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, TextIO
@@ -58,6 +58,49 @@ class context:  # noqa: N801 - used like a function: with context(...)
     def __enter__(self) -> None:
         given = {name: value for name, value in self._fields.items() if value is not None}
         self._token = _context.set({**_context.get(), **given})
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _context.reset(self._token)
+
+
+class _Described(Mapping[str, Any]):
+    """Fields that are made when a line is written, which most attempts never do."""
+
+    __slots__ = ("_describe", "_fields", "_outer")
+
+    def __init__(self, outer: Mapping[str, Any], describe: Callable[[], Mapping[str, object]]) -> None:
+        self._outer = outer
+        self._describe = describe
+        self._fields: Mapping[str, Any] | None = None
+
+    def _made(self) -> Mapping[str, Any]:
+        if self._fields is None:
+            given = {name: value for name, value in self._describe().items() if value is not None}
+            self._fields = {**self._outer, **given}
+        return self._fields
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made())
+
+    def __len__(self) -> int:
+        return len(self._made())
+
+
+class described:  # noqa: N801 - used like a function: with described(...)
+    """As ``context``, for fields that cost something: ``describe`` is called when the first line is written inside."""
+
+    __slots__ = ("_describe", "_token")
+
+    def __init__(self, describe: Callable[[], Mapping[str, object]]) -> None:
+        self._describe = describe
+        self._token: Token[Mapping[str, Any]] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _context.set(_Described(_context.get(), self._describe))
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from surehook import telemetry
-from surehook.telemetry import context, new_traceparent, parse_traceparent, trace_id_of
+from surehook.telemetry import context, described, new_traceparent, parse_traceparent, trace_id_of
 
 LOG = logging.getLogger("tests.telemetry")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -109,6 +109,27 @@ def test_context_nests_ends_and_leaves_out_what_is_none(lines: Lines) -> None:
     assert outer["provider"] == "stripe"
     assert "event_id" not in after
     assert "trace_id" not in inner
+
+
+def test_fields_that_cost_something_are_made_for_the_first_line_only(lines: Lines) -> None:
+    asked: list[str] = []
+
+    def describe() -> dict[str, object]:
+        asked.append("asked")
+        return {"event_id": "evt_1", "trace_id": None}
+
+    with context(slot=3), described(describe):
+        assert asked == []
+        LOG.info("first")
+        with context(attempt=2):
+            LOG.info("second")
+    LOG.info("after")
+    first, second, after = (json.loads(line) for line in lines.text().splitlines())
+    assert (first["slot"], first["event_id"]) == (3, "evt_1")
+    assert (second["slot"], second["event_id"], second["attempt"]) == (3, "evt_1", 2)
+    assert not {"trace_id", "attempt"} & first.keys()
+    assert "event_id" not in after
+    assert asked == ["asked"]
 
 
 async def test_context_reaches_tasks_and_threads_and_does_not_mix(lines: Lines) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, Generic, TypeVar
 
 from surehook.errors import InvalidRequest, TransactionError
@@ -38,10 +38,10 @@ class _Awaited(Generic[Result]):
 class Transaction:
     """The event's transaction: opened by the first statement, committed with the event's completion and its messages."""
 
-    def __init__(self, unit: UnitOfWork, messages: MessageBuffer | None, ending: AsyncExitStack) -> None:
+    def __init__(self, unit: UnitOfWork, messages: MessageBuffer | None) -> None:
         self._unit = unit
         self._messages = messages
-        self._ending = ending
+        self._ending: AsyncExitStack | None = None
         self._missing: set[_Awaited[Any]] = set()
         self._session: Any = None
 
@@ -78,6 +78,7 @@ class Transaction:
         if self._session is None:
             connection = await self._unit.connection()
             opened = _sessions().async_session(connection)
+            self._ending = AsyncExitStack()
             self._session = await self._ending.enter_async_context(opened)
         return self._session
 
@@ -124,17 +125,33 @@ class SyncTransaction:
         return publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
 
 
-@asynccontextmanager
-async def transaction_of(unit: UnitOfWork, messages: MessageBuffer | None) -> AsyncIterator[Transaction]:
+class transaction_of:  # noqa: N801 - used like a function: async with transaction_of(...)
     """One handler's view of its attempt's unit; ``messages`` is None for who has no event to publish for.
 
     At the end its session is flushed and closed. Raises what the flush raises, and TransactionError when a statement was
     written down but never awaited, and so never run.
     """
-    async with AsyncExitStack() as ending:
-        tx = Transaction(unit, messages, ending)
-        yield tx
-        tx._require_awaited()
+
+    __slots__ = ("_tx",)
+
+    def __init__(self, unit: UnitOfWork, messages: MessageBuffer | None) -> None:
+        self._tx = Transaction(unit, messages)
+
+    async def __aenter__(self) -> Transaction:
+        return self._tx
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tx = self._tx
+        if tx._ending is None:  # as most: nothing is to be closed
+            if error is None:
+                tx._require_awaited()
+        elif error is not None:
+            await tx._ending.__aexit__(kind, error, trace)
+        else:
+            async with tx._ending:
+                tx._require_awaited()
 
 
 @contextmanager

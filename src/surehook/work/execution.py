@@ -125,20 +125,21 @@ class Execution:
 
     async def _call(self, handler: Handler, attempt: Attempt) -> Settlement | None:
         timeout = self._timeout if handler.timeout is None else handler.timeout
-        expired = asyncio.Event()
+        expired = False
         try:
             async with asyncio.timeout(timeout / 1000) as limit:
 
                 def end_attempt() -> None:
                     """The transaction's budget is used up: nothing that the attempt does can be kept any more."""
-                    expired.set()
+                    nonlocal expired
+                    expired = True
                     with contextlib.suppress(RuntimeError):  # the handler has just returned
                         limit.reschedule(0)
 
                 attempt.unit.on_expired(end_attempt)
                 return await self._invoke(handler, attempt)
         except TimeoutError as error:
-            if expired.is_set():
+            if expired:
                 await attempt.unit.execute("SELECT 1")  # raises the error that says why
             if limit.expired():
                 raise HandlerTimeout(f"{handler.name} did not return within {timeout} ms") from error

@@ -23,7 +23,7 @@ from surehook.queue import Queue
 from surehook.retry import RetryPolicy
 from surehook.states import EventState, Reason
 from surehook.storage import Reader, Storage, UnitOfWork
-from surehook.telemetry import context, trace_id_of
+from surehook.telemetry import described, trace_id_of
 from surehook.work.execution import Attempt, Completed, Crashed, Execution, Outcome, Rejected, RetryAt
 from surehook.work.threads import HandlerThreads
 from surehook.work.turns import LostTurns
@@ -197,15 +197,7 @@ class Worker:
 
     async def _work_on(self, run: Run) -> None:
         claim = run.claim
-        fields = {
-            "event_id": typeid(EVENT_PREFIX, claim.id),
-            "provider": claim.provider,
-            "external_id": claim.external_id,
-            "type": claim.type,
-            "attempt": claim.attempt,
-            "trace_id": trace_id_of(claim.traceparent),
-        }
-        with context(**fields):
+        with described(partial(_fields_of, claim)):
             try:
                 await (self._abandon(run) if self._breaking_off else self._attempt(run))
             except asyncio.CancelledError:
@@ -364,6 +356,18 @@ class Worker:
                 if self._tools.clock.now() > give_up:
                     raise
                 await asyncio.sleep(_PAUSE)
+
+
+def _fields_of(claim: Claim) -> dict[str, object]:
+    """What every line of an attempt's log carries."""
+    return {
+        "event_id": typeid(EVENT_PREFIX, claim.id),
+        "provider": claim.provider,
+        "external_id": claim.external_id,
+        "type": claim.type,
+        "attempt": claim.attempt,
+        "trace_id": trace_id_of(claim.traceparent),
+    }
 
 
 def _log_failure(claim: Claim, settlement: Settlement, failure: Failure) -> None:

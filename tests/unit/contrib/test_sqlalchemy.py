@@ -324,7 +324,7 @@ async def test_session_is_of_no_use_when_the_attempt_has_ended(shop: Workshop) -
 
 async def test_sqlite_has_no_session(database: SqliteDatabase) -> None:
     async def setup(unit: Any) -> None:
-        tx = Transaction(unit, None, contextlib.AsyncExitStack())
+        tx = Transaction(unit, None)
         with pytest.raises(TransactionError, match=r"tx.execute and tx.fetch only.*postgresql://"):
             await tx.session()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -109,10 +108,20 @@ def _open(path: Path, create: bool) -> apsw.Connection:
         os.umask(before)
 
 
-@contextmanager
-def faults(what: str) -> Iterator[None]:
-    """Turns faults of the disk or the file into Unavailable; errors of a statement pass."""
-    try:
-        yield
-    except _FAULTS as error:
-        raise Unavailable(f"{what}: {error or type(error).__name__}") from error
+class faults:  # noqa: N801 - used like a function: with faults(...)
+    """Turns faults of the disk or the file into Unavailable; errors of a statement pass.
+
+    A class, since a generator would cost as much as the statement inside.
+    """
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _FAULTS):
+            raise Unavailable(f"{self._what}: {error or type(error).__name__}") from error

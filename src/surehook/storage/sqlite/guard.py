@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 import apsw
 
 from surehook.errors import TransactionError
 from surehook.storage.dialect import OWN_TABLES
+
+Result = TypeVar("Result")
 
 _REFUSED = {
     apsw.SQLITE_TRANSACTION: "begins or ends a transaction; Surehook commits it together with the event",
@@ -42,15 +44,11 @@ class Guard:
         self._active = False
         self._why = ""
 
-    @contextmanager
-    def watching(self, sql: str) -> Iterator[None]:
-        """Judge the statements that are prepared inside.
-
-        Raises TransactionError, saying why, when one is refused.
-        """
+    def run(self, statement: Callable[[], Result], sql: str) -> Result:
+        """Judge what ``statement`` prepares. Raises TransactionError, saying why, when it is refused."""
         self._active = True
         try:
-            yield
+            return statement()
         except apsw.AuthError as error:
             raise TransactionError(f"the statement {sql.strip()[:80]!r} {self._why or error}") from error
         finally:

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -135,8 +134,12 @@ class SqliteUnit:
             await self._shared.settle(settlement)
             return
         try:
-            with self._holding() as connection, faults("the database cannot write the completion"):
-                self._shared.complete(connection, settlement)
+            connection = self._hold()
+            try:
+                with faults("the database cannot write the completion"):
+                    self._shared.complete(connection, settlement)
+            finally:
+                self._lock.release()
             await self.commit()
         except BaseException:
             await self.rollback()
@@ -147,15 +150,20 @@ class SqliteUnit:
         if self._state is _State.NEW:
             self._state = _State.ENDED
             return
-        with self._holding() as connection, faults("the database cannot write"):
-            if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
-                # SQLite would find it at COMMIT and fail everyone who shares the turn
-                raise TransactionError(
-                    "a deferred foreign key is violated: write the row that it refers to, too"
-                )
-            connection.execute(RELEASE)
-            self._state = _State.ENDED
+        connection = self._hold()
+        try:
+            with faults("the database cannot write"):
+                self._release(connection)
+        finally:
+            self._lock.release()
         await self._leave(commit=True)
+
+    def _release(self, connection: apsw.Connection) -> None:
+        if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            # SQLite would find it at COMMIT and fail everyone who shares the turn
+            raise TransactionError("a deferred foreign key is violated: write the row that it refers to, too")
+        connection.execute(RELEASE)
+        self._state = _State.ENDED
 
     async def rollback(self) -> None:
         """UnitOfWork.rollback."""
@@ -197,31 +205,33 @@ class SqliteUnit:
             begun = time.monotonic()
             self._blameless = False
             try:
-                with faults("the database cannot run the statement"), self._shared.guard.watching(sql):
-                    result = statement(connection, sql, parameters)
+                with faults("the database cannot run the statement"):
+                    return self._shared.guard.run(partial(statement, connection, sql, parameters), sql)
             except BaseException as error:
                 self._blameless = _is_the_disks_fault(error)
                 raise
             finally:
                 self._note_harm(connection)
                 self._shared.habits.saw_statement(self._kind, time.monotonic() - begun, sql)
-        return result
 
     def _note_harm(self, connection: apsw.Connection) -> None:
         if not connection.in_transaction and not self._blameless:
             self._shared.habits.saw_harm(self._kind)
 
-    @contextmanager
-    def _holding(self) -> Iterator[apsw.Connection]:
-        """The connection, unless a statement that the handler has not awaited still runs on it in a thread."""
+    def _hold(self) -> apsw.Connection:
+        """The connection, unless a statement that the handler has not awaited still runs on it in a thread.
+
+        The lock must be released afterwards.
+        """
         if not self._lock.acquire(blocking=False):
             raise TransactionError(
                 "a statement of this handler still runs: await it before the handler returns"
             )
         try:
-            yield self._require_open()
-        finally:
+            return self._require_open()
+        except BaseException:
             self._lock.release()
+            raise
 
     def _require_open(self) -> apsw.Connection:
         if self._state is _State.EXPIRED:
@@ -272,31 +282,29 @@ def _is_the_disks_fault(error: BaseException) -> bool:
     return isinstance(error.__cause__, apsw.FullError | apsw.IOError | apsw.NoMemError)
 
 
-@contextmanager
-def _run_to_its_end(connection: apsw.Connection, sql: str, parameters: Parameters) -> Iterator[apsw.Cursor]:
-    """A statement's rows. Whatever happens, it is not left in progress: somebody might keep the exception, and with it
-    the cursor."""
-    cursor = connection.cursor()
-    try:
-        yield cursor.execute(sql, parameters)
-    finally:
-        cursor.close(True)
+# Whatever happens, a statement is not left in progress: somebody might keep the exception, and with it the cursor.
 
 
 def _write(connection: apsw.Connection, sql: str, parameters: Parameters) -> int:
     before = connection.total_changes()
-    with _run_to_its_end(connection, sql, parameters) as cursor:
-        for _ in cursor:
+    cursor = connection.cursor()
+    try:
+        for _ in cursor.execute(sql, parameters):
             pass  # a RETURNING clause; the statement ends with its last row
+    finally:
+        cursor.close(True)
     return connection.changes() if connection.total_changes() != before else 0
 
 
 def _read(connection: apsw.Connection, sql: str, parameters: Parameters) -> list[dict[str, Any]]:
     names: list[str] = []
     rows = []
-    with _run_to_its_end(connection, sql, parameters) as cursor:
-        for row in cursor:
+    cursor = connection.cursor()
+    try:
+        for row in cursor.execute(sql, parameters):
             if not names:
                 names = [column[0] for column in cursor.get_description()]
             rows.append(dict(zip(names, row, strict=True)))
+    finally:
+        cursor.close(True)
     return rows
