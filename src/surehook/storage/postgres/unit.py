@@ -67,6 +67,8 @@ class PostgresUnit:
         self._shared = shared
         self._state = _State.NEW
         self._opening = asyncio.Lock()
+        #: A savepoint stands before the last statement.
+        self._saved = False
         self._loan: Loan | None = None
         # the end of the attempt on the loop, and a completion in a thread: whichever comes first takes place
         self._deciding = threading.Lock()
@@ -192,16 +194,21 @@ class PostgresUnit:
         return cursor
 
     async def _next(self, sql: str, values: Any) -> PromptCursor[DictRow]:
-        """A statement that fails undoes nothing but itself, as on SQLite; PostgreSQL needs a savepoint for that."""
+        """A statement that fails undoes nothing but itself, as on SQLite; PostgreSQL needs a savepoint for that.
+
+        The savepoint goes with the next statement: after one that has failed nothing may stand in the pipeline.
+        """
         connection = self._require_open().connection
         cursor = PromptCursor(connection, row_factory=dict_row)
         try:
             async with connection.pipeline():
+                if self._saved:
+                    await PromptCursor(connection).execute("RELEASE surehook")
                 await PromptCursor(connection).execute("SAVEPOINT surehook")
+                self._saved = True
                 await cursor.execute(sql, values)
-                await PromptCursor(connection).execute("RELEASE surehook")
         except psycopg.Error:
-            await _recover(connection, "ROLLBACK TO surehook", "RELEASE surehook")
+            await _recover(connection, "ROLLBACK TO surehook")
             raise
         return cursor
 
