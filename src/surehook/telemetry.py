@@ -46,24 +46,6 @@ _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\
 _QUOTED: Final = re.compile(r'[\s"=]|^$')
 
 
-class context:  # noqa: N801 - used like a function: with context(...)
-    """Add fields to every log line written inside; fields that are None are left out."""
-
-    __slots__ = ("_fields", "_token")
-
-    def __init__(self, **fields: object) -> None:
-        self._fields = fields
-        self._token: Token[Mapping[str, Any]] | None = None
-
-    def __enter__(self) -> None:
-        given = {name: value for name, value in self._fields.items() if value is not None}
-        self._token = _context.set({**_context.get(), **given})
-
-    def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            _context.reset(self._token)
-
-
 class _Described(Mapping[str, Any]):
     """Fields that are made when a line is written, which most attempts never do."""
 
@@ -91,7 +73,10 @@ class _Described(Mapping[str, Any]):
 
 
 class described:  # noqa: N801 - used like a function: with described(...)
-    """As ``context``, for fields that cost something: ``describe`` is called when the first line is written inside."""
+    """Add fields to every log line written inside; fields that are None are left out.
+
+    ``describe`` is called when the first line is written, if any is.
+    """
 
     __slots__ = ("_describe", "_token")
 
@@ -105,6 +90,15 @@ class described:  # noqa: N801 - used like a function: with described(...)
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
             _context.reset(self._token)
+
+
+class context(described):  # noqa: N801 - as above
+    """As ``described``, for fields that are there already."""
+
+    __slots__ = ()
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(lambda: fields)
 
 
 def current_context() -> Mapping[str, Any]:

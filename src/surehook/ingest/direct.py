@@ -16,11 +16,11 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from surehook.config import ServerSettings
-from surehook.ingest.intake import Intake, Post, header_problem
+from surehook.ingest.intake import ROUTE, Intake, Post, header_problem
 from surehook.ingest.problems import Answer, Problem
 from surehook.ingest.protocol import GuardedProtocol, RefusedError
 
-_ROUTE: Final = re.compile(rb"/webhooks/([a-z0-9][a-z0-9_-]{0,63})(?:/([A-Za-z0-9][A-Za-z0-9._/-]{0,199}))?")
+_ROUTE: Final = re.compile(ROUTE.encode())
 
 
 class _Nobody:

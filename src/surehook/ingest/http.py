@@ -13,7 +13,7 @@ from typing import Final
 
 from surehook.config import ServerSettings
 from surehook.ingest.health import PATHS, HealthApp
-from surehook.ingest.intake import Intake, Post, header_problem
+from surehook.ingest.intake import ROUTE, Intake, Post, header_problem
 from surehook.ingest.mount import nothing, serve_lifespan
 from surehook.ingest.problems import (
     NOT_FOUND,
@@ -30,9 +30,7 @@ from surehook.ingest.protocol import DEADLINE_EXTENSION
 
 logger = logging.getLogger(__name__)
 
-_ROUTE: Final = re.compile(
-    r"/webhooks/(?P<provider>[a-z0-9][a-z0-9_-]{0,63})(?:/(?P<topic>[A-Za-z0-9][A-Za-z0-9._/-]{0,199}))?"
-)
+_ROUTE: Final = re.compile(ROUTE)
 
 
 class _StopError(Exception):
@@ -84,12 +82,12 @@ class IngestApp:
             return NOT_FOUND.close
         if scope["method"] != "POST":
             return POST_ONLY.close
-        provider = self._intake.providers.get(route["provider"])
+        provider = self._intake.providers.get(route[1])
         if provider is None:
             return NOT_FOUND.close
         client = scope.get("client")
         headers, query = scope["headers"], scope["query_string"]
-        post = Post(provider, route["topic"] or "", headers, query, client[0] if client else "")
+        post = Post(provider, route[2] or "", headers, query, client[0] if client else "")
         try:
             post.body = await self._body(scope, receive, post)
         except BaseException:

@@ -49,6 +49,9 @@ _LARGE: Final = 256 * 1024
 _COMPLAIN_EVERY: Final = 1_000
 _JSON: Final = b"application/json"
 
+#: The paths of webhooks: the provider and, if there is one, the topic.
+ROUTE: Final = r"/webhooks/([a-z0-9][a-z0-9_-]{0,63})(?:/([A-Za-z0-9][A-Za-z0-9._/-]{0,199}))?"
+
 #: Is told once what became of an arrival, or why it was not stored.
 Done = Callable[[Sequence[Accepted] | Exception], None]
 #: Sends the one answer to a request.

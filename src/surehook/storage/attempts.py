@@ -77,18 +77,18 @@ def _claims(taken: Iterable[tuple[Any, ...]]) -> list[Claim]:
 
 async def extend(db: Statements, claims: Sequence[Claim], lease_until: Millis) -> list[EventId]:
     """Storage.extend."""
-    left = await _extend(db, "extend_event", claims, lease_until)
-    held = await db.rows([("held_event", _prolonged(each, lease_until)) for each in left])
-    return [each.id for each, found in zip(left, held, strict=True) if not found]
+    return [each.id for each in await _extend(db, "event", claims, lease_until)]
 
 
 async def _extend(
-    db: Statements, statement: str, claims: Sequence[_AnyClaim], lease_until: Millis
+    db: Statements, kind: str, claims: Sequence[_AnyClaim], lease_until: Millis
 ) -> list[_AnyClaim]:
-    """Those whose leases were not prolonged: they are lost, or somebody has locked their rows at the moment."""
+    """Those whose leases are lost. What is not prolonged only because somebody has locked its row still has its own."""
     ordered = sorted(claims, key=lambda each: each.id)
-    extended = await db.run([(statement, _prolonged(each, lease_until)) for each in ordered])
-    return [each for each, done in zip(ordered, extended, strict=True) if not done]
+    extended = await db.run([(f"extend_{kind}", _prolonged(each, lease_until)) for each in ordered])
+    left = [each for each, done in zip(ordered, extended, strict=True) if not done]
+    held = await db.rows([(f"held_{kind}", _prolonged(each, lease_until)) for each in left])
+    return [each for each, found in zip(left, held, strict=True) if not found]
 
 
 def _prolonged(claim: Claim | MessageClaim, lease_until: Millis) -> dict[str, Any]:
@@ -150,9 +150,7 @@ async def extend_messages(
     db: Statements, claims: Sequence[MessageClaim], lease_until: Millis
 ) -> list[MessageId]:
     """Storage.extend_messages."""
-    left = await _extend(db, "extend_message", claims, lease_until)
-    held = await db.rows([("held_message", _prolonged(each, lease_until)) for each in left])
-    return [each.id for each, found in zip(left, held, strict=True) if not found]
+    return [each.id for each in await _extend(db, "message", claims, lease_until)]
 
 
 async def settle_messages(db: Statements, settlements: Sequence[MessageSettlement]) -> list[bool]:
