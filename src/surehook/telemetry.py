@@ -101,6 +101,11 @@ class context(described):  # noqa: N801 - as above
         super().__init__(lambda: fields)
 
 
+def describe(fields: Callable[[], Mapping[str, object]]) -> None:
+    """As ``described``, for the rest of the task: its context ends with it."""
+    _context.set(_Described(_context.get(), fields))
+
+
 def current_context() -> Mapping[str, Any]:
     """The fields that a line written here would carry."""
     return _context.get()

@@ -66,16 +66,15 @@ class Event:
     """One thing that happened, as a handler sees it. ``id`` is its TypeID."""
 
     __slots__ = (
+        "_claim",
         "_data",
         "_messages",
         "attempt",
         "external_id",
         "id",
         "item",
-        "occurred_at",
         "payload",
         "provider",
-        "received_at",
         "subject",
         "topic",
         "traceparent",
@@ -92,12 +91,22 @@ class Event:
         self.item = claim.item
         #: 1 for the first; counted before it runs.
         self.attempt = claim.attempt
-        self.occurred_at = None if claim.occurred_at is None else _moment(claim.occurred_at)
-        self.received_at = _moment(claim.received_at)
         self.traceparent = claim.traceparent
         self.payload = ReceivedPayload(body, claim.content_type, claim.headers)
+        self._claim = claim
         self._messages = messages
         self._data: Any = _UNREAD
+
+    @property
+    def occurred_at(self) -> datetime | None:
+        """When it happened, as the provider says, if it does; in UTC."""
+        at = self._claim.occurred_at
+        return None if at is None else _moment(at)
+
+    @property
+    def received_at(self) -> datetime:
+        """When the request came; in UTC."""
+        return _moment(self._claim.received_at)
 
     @property
     def data(self) -> Any:
@@ -171,6 +180,8 @@ class Handler(msgspec.Struct, frozen=True):
     retries: RetryPolicy | None
     #: Milliseconds; None: the default of the settings.
     timeout: int | None
+    #: The function, if it completes the event by itself.
+    completing: CompletingHandler | None = None
 
     def handles(self, provider: str, topic: str, type: str) -> bool:
         """Whether an event is for it."""
@@ -226,6 +237,7 @@ class Registry:
                     wants_transaction=_wants_transaction(function),
                     retries=_policy(retries),
                     timeout=None if timeout is None else _duration(timeout),
+                    completing=function if isinstance(function, CompletingHandler) else None,
                 )
             )
             return function

@@ -105,8 +105,14 @@ async def settle(db: Statements, settlements: Sequence[Settlement]) -> list[bool
 
 
 async def complete(db: Statements, settlement: Settlement) -> None:
-    """The end of a unit of work: the same writes, but a lost lease is an error, so that everything is rolled back."""
-    if not all(await settle(db, [settlement])):
+    """The end of a unit of work: the same writes, but a lost lease is an error, so that everything is rolled back.
+
+    All of them are one round trip: what is written in vain behind a lost lease is undone with the rest.
+    """
+    end = (_SETTLE_EVENT[settlement.state], _end_of(settlement))
+    more = [*_messages_of(settlement), *_failure_of("insert_event_failure", settlement)]
+    [ended, *_] = await db.run([end, *more])
+    if not ended:
         raise LeaseLost(f"{typeid(EVENT_PREFIX, settlement.id)} is no longer held by this worker")
 
 
@@ -127,7 +133,9 @@ async def _end_all(
 def _messages_of(settlement: Settlement) -> Iterator[Call]:
     for message in settlement.messages:
         row = msgspec.structs.asdict(message)
-        yield "insert_message", {**row, "event_id": settlement.id, "at": settlement.at}
+        row["event_id"] = settlement.id
+        row["at"] = settlement.at
+        yield "insert_message", row
 
 
 async def claim_messages(

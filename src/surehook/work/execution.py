@@ -38,6 +38,8 @@ class Attempt(msgspec.Struct, frozen=True):
     messages: MessageBuffer
     #: Makes the settlement of the completion, with all that was published until then; called in a thread, too.
     settlement: Callable[[], Settlement]
+    #: When it began.
+    started: Millis
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -90,8 +92,7 @@ class Execution:
         LeaseLost comes from a handler that wanted to commit the completion by itself, TurnLost from a statement that could
         not run because of what others do at the moment.
         """
-        started = self._clock.now()
-        settlement = None
+        started, settlement = attempt.started, None
         for handler in handlers:
             try:
                 _require_last(handlers)
@@ -147,8 +148,11 @@ class Execution:
 
     async def _invoke(self, handler: Handler, attempt: Attempt) -> Settlement | None:
         """Run it, wherever it runs. A handler that commits the completion itself leaves the settlement."""
-        if isinstance(handler.function, CompletingHandler):
-            return await self._threads.run(_complete_inside, handler, handler.function, attempt)
+        if handler.completing is not None:
+            written: Settlement = await self._threads.run(
+                _complete_inside, handler, handler.completing, attempt
+            )
+            return written
         if not handler.is_async:
             _refuse_result(handler, await self._threads.run(_call_in_thread, handler, attempt))
         elif handler.wants_transaction:
@@ -187,7 +191,7 @@ def _complete_inside(handler: Handler, function: CompletingHandler, attempt: Att
 def _require_last(handlers: Sequence[Handler]) -> None:
     """Nothing may run after a handler that has committed the event's completion."""
     for handler, following in pairwise(handlers):
-        if isinstance(handler.function, CompletingHandler):
+        if handler.completing is not None:
             raise TransactionError(
                 f"{handler.name} completes the event in a transaction of its own, so it must be the last of the event's "
                 f"handlers: define it after {following.name}"
@@ -196,6 +200,8 @@ def _require_last(handlers: Sequence[Handler]) -> None:
 
 def _refuse_result(handler: Handler, result: object) -> None:
     """What a handler returns means nothing; two kinds of result show that something else was meant."""
+    if result is None:
+        return
     if isinstance(result, BaseException):
         raise TypeError(f"{handler.name} returned {result!r}: raise it")
     if inspect.isawaitable(result):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,8 +14,8 @@ import msgspec
 
 from surehook.clock import Clock, Millis
 from surehook.errors import LeaseLost, Unavailable
-from surehook.model import Claim, Settlement
-from surehook.storage import SetupFunction, attempts, migrate
+from surehook.model import Accepted, Arrival, Claim, Settlement
+from surehook.storage import SetupFunction, arrivals, attempts, migrate
 from surehook.storage.dialect import SQLITE, load_statements
 from surehook.storage.named import Call, drive
 from surehook.storage.sqlite.connection import Location, connect, faults, parse_location
@@ -41,7 +41,12 @@ class _Statements:
         self._texts = texts
 
     async def run(self, calls: Sequence[Call]) -> list[int]:
-        return [self._run(name, parameters) for name, parameters in calls]
+        connection, texts = self._connection, self._texts
+        changes: list[int] = []
+        for name, parameters in calls:
+            connection.execute(texts[name], parameters)
+            changes.append(connection.changes())
+        return changes
 
     async def rows(self, calls: Sequence[Call]) -> list[list[tuple[Any, ...]]]:
         return [
@@ -51,10 +56,6 @@ class _Statements:
 
     async def lock(self, names: Collection[str]) -> None:
         """Nobody else writes meanwhile."""
-
-    def _run(self, name: str, parameters: Mapping[str, Any]) -> int:
-        self._connection.execute(self._texts[name], parameters)
-        return self._connection.changes()
 
 
 def bound(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -90,8 +91,15 @@ class SqliteStorage(WritingVerbs):
         """The transaction of the application's set-up, which completes no event."""
         return SqliteUnit(self._shared, "set-up", budget=None)
 
+    async def accept(self, batch: Sequence[Arrival]) -> list[list[Accepted]]:
+        """Storage.accept; providers wait for it."""
+        return await self._turns.write(self._job(lambda db: arrivals.accept(db, batch)), urgent=True)
+
     async def _write(self, verb: Verb[Result]) -> Result:
-        return await self._turns.write(lambda connection: drive(verb(_Statements(connection, self._texts))))
+        return await self._turns.write(self._job(verb))
+
+    def _job(self, verb: Verb[Result]) -> Callable[[apsw.Connection], Result]:
+        return lambda connection: drive(verb(_Statements(connection, self._texts)))
 
     def _complete(self, connection: apsw.Connection, settlement: Settlement) -> None:
         drive(attempts.complete(_Statements(connection, self._texts), settlement))

@@ -16,6 +16,10 @@ from surehook.errors import ConfigurationError, Unavailable
 #: Below this, SQLite can lose rows in WAL mode (https://sqlite.org/wal.html, "the WAL-reset bug").
 MINIMUM_SQLITE = (3, 51, 3)
 
+#: Places for prepared statements. apsw gives one to every execution and frees the oldest, so that the claim of a batch is
+#: still there after all that its handlers have executed.
+PREPARED = 500
+
 _SCHEME = "sqlite:///"
 
 #: Faults of the disk, the file or a lock: not the statement's.
@@ -76,6 +80,8 @@ def connect(location: Location, *, writable: bool, create: bool = False) -> apsw
     with faults(f"cannot open {location.path}"):
         connection = _open(location.path, create)
         connection.set_busy_timeout(5_000)
+        # else SQLite, built with STAT4, prepares a statement anew whenever a value that is compared to an index changes
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         pragmas: Mapping[str, tuple[str, Any]] = {
             "journal_mode": ("WAL", "wal"),
             "synchronous": (
@@ -100,10 +106,11 @@ def connect(location: Location, *, writable: bool, create: bool = False) -> apsw
 
 def _open(path: Path, create: bool) -> apsw.Connection:
     if not create or path.exists():
-        return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        flags = apsw.SQLITE_OPEN_READWRITE
+        return apsw.Connection(str(path), flags=flags, statementcachesize=PREPARED)
     before = os.umask(0o077)  # payloads are nobody else's business
     try:
-        return apsw.Connection(str(path))
+        return apsw.Connection(str(path), statementcachesize=PREPARED)
     finally:
         os.umask(before)
 

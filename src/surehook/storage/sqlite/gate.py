@@ -34,6 +34,15 @@ class Gate:
             fcntl.flock(self._door, fcntl.LOCK_UN)
         return True
 
+    def wanted(self) -> bool:
+        """Whether somebody waits for the room. To be asked by who is inside."""
+        try:
+            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._door, fcntl.LOCK_UN)
+        return False
+
     def enter(self) -> None:
         """Wait for the turn and enter."""
         fcntl.flock(self._door, fcntl.LOCK_EX)

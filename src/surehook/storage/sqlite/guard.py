@@ -8,6 +8,7 @@ from typing import TypeVar
 import apsw
 
 from surehook.errors import TransactionError
+from surehook.storage import Parameters
 from surehook.storage.dialect import OWN_TABLES
 
 Result = TypeVar("Result")
@@ -44,11 +45,17 @@ class Guard:
         self._active = False
         self._why = ""
 
-    def run(self, statement: Callable[[], Result], sql: str) -> Result:
+    def run(
+        self,
+        statement: Callable[[apsw.Connection, str, Parameters], Result],
+        connection: apsw.Connection,
+        sql: str,
+        parameters: Parameters,
+    ) -> Result:
         """Judge what ``statement`` prepares. Raises TransactionError, saying why, when it is refused."""
         self._active = True
         try:
-            return statement()
+            return statement(connection, sql, parameters)
         except apsw.AuthError as error:
             raise TransactionError(f"the statement {sql.strip()[:80]!r} {self._why or error}") from error
         finally:

@@ -11,6 +11,10 @@ logger = logging.getLogger(__name__)
 SLOW_TURN: Final = 0.02
 SLOW_STATEMENT: Final = 0.05
 
+#: So many statements in a row must be short before a kind's statements come back to the loop: one that another program's
+#: load has slowed down says little, and every hop to a thread costs more than most statements.
+FORGIVEN: Final = 100
+
 #: Kinds that are remembered at once; types come from outside and must not fill the memory.
 REMEMBERED: Final = 1_000
 
@@ -20,7 +24,8 @@ class Habits:
 
     def __init__(self) -> None:
         self._slow: set[str] = set()
-        self._heavy: set[str] = set()
+        #: With how many short statements each has run since its last long one.
+        self._heavy: dict[str, int] = {}
         self._harmful: set[str] = set()
 
     def is_slow(self, kind: str) -> bool:
@@ -43,11 +48,19 @@ class Habits:
         _remember(self._harmful, kind)
 
     def saw_statement(self, kind: str, seconds: float, sql: str) -> None:
-        """Remember a long statement, and say it once."""
-        if seconds > SLOW_STATEMENT and kind not in self._heavy:
-            _remember(self._heavy, kind)
-            text = sql.strip()[:200]
-            logger.warning("a statement took %d ms while everyone else waited: %s", seconds * 1000, text)
+        """Remember a long statement, and say it once; forget it after many short ones."""
+        short = self._heavy.get(kind)
+        if seconds > SLOW_STATEMENT:
+            if short is None:
+                text = sql.strip()[:200]
+                logger.warning("a statement took %d ms while everyone else waited: %s", seconds * 1000, text)
+                if len(self._heavy) >= REMEMBERED:
+                    self._heavy.clear()
+            self._heavy[kind] = 0
+        elif short is not None:
+            self._heavy[kind] = short + 1
+            if short + 1 >= FORGIVEN:
+                del self._heavy[kind]
 
 
 def _remember(kinds: set[str], kind: str) -> None:

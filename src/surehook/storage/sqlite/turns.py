@@ -34,7 +34,8 @@ Waiting = tuple[Job, asyncio.Future[Any]]
 
 logger = logging.getLogger(__name__)
 
-#: How long handlers may enter in one turn while jobs wait (twice that doubles ingest's 99th percentile), and while none do.
+#: How long handlers may enter in one turn while arrivals or another process wait (twice that doubles ingest's 99th
+#: percentile), and while nobody does.
 SLICE = 0.002
 LONGEST_SLICE = 0.02
 
@@ -81,6 +82,8 @@ class Turns:
         self._connection: apsw.Connection | None = None
         self._entering: asyncio.Task[None] | None = None
         self._jobs: list[Waiting] = []
+        #: One of the jobs is urgent.
+        self._urgent = False
         self._guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
         self._slow_guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
         #: Whom the present turn has served, with their results: answered after its commit.
@@ -89,6 +92,8 @@ class Turns:
         self._admitting = self._guests
         self._slice_end: asyncio.Future[None] | None = None
         self._slice_begun = 0.0
+        #: When it is asked next whether somebody outside waits.
+        self._slice_end_at = 0.0
         self._rest_until = 0.0
         self._slow_rest_until = 0.0
         self._slow_is_next = True
@@ -106,23 +111,25 @@ class Turns:
         self._connection = await self._thread.run(self._connect)
         self._inode = self._path.stat().st_ino
 
-    async def write(self, job: Callable[[apsw.Connection], Result]) -> Result:
+    async def write(self, job: Callable[[apsw.Connection], Result], *, urgent: bool = False) -> Result:
         """Run ``job`` in the next turn; returns after its commit. It is short and never waits.
 
-        It runs again when another's statement has cost it its turn. Raises what the job raises (its writes are undone,
-        others' stay), Unavailable or CommitUnknown.
+        While an ``urgent`` one waits, no more than SLICE of the present turn is left to handlers. It runs again when
+        another's statement has cost it its turn. Raises what the job raises (its writes are undone, others' stay),
+        Unavailable or CommitUnknown.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._wake()
         self._jobs.append((job, future))
+        self._urgent = self._urgent or urgent
         return await future
 
-    async def enter(self, guest: Guest) -> None:
-        """Wait until the connection is the guest's own. It must leave()."""
+    def enter(self, guest: Guest) -> asyncio.Future[None]:
+        """The future tells when the connection is the guest's own. It must leave()."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wake()
         (self._slow_guests if guest.slow else self._guests).append((guest, future))
-        await future
+        return future
 
     def leave(self, *, commit: bool) -> asyncio.Future[None]:
         """Give the connection back; with ``commit``, the future tells when the guest's writes are durable."""
@@ -175,10 +182,10 @@ class Turns:
         except Exception as error:  # noqa: BLE001 - it belongs to everyone who waits
             self._refuse(error)
             return
-        jobs = [] if alone else self._take_jobs()
+        urgent, jobs = (False, []) if alone else self._take_jobs()
         committed, fault = False, None
         try:
-            await (self._serve_one() if alone else self._serve(connection, jobs))
+            await (self._serve_one() if alone else self._serve(connection, jobs, urgent))
             committed = await self._commit(connection)
         except Exception as error:  # noqa: BLE001 - the turn must end whatever happened in it
             fault = error
@@ -201,10 +208,10 @@ class Turns:
         except TimeoutError:
             pass
 
-    async def _serve(self, connection: apsw.Connection, jobs: list[Waiting]) -> None:
+    async def _serve(self, connection: apsw.Connection, jobs: list[Waiting], urgent: bool) -> None:
         for job, future in jobs:
             self._attempt(connection, job, future)
-        if self._guests and (not jobs or time.monotonic() >= self._rest_until):
+        if self._guests and (not urgent or time.monotonic() >= self._rest_until):
             self._slow_is_next = True
             await self._slice(self._guests)
 
@@ -275,9 +282,11 @@ class Turns:
         with faults("another program has locked the database for 5 s"):
             await self._thread.run(lambda: connection.execute(BEGIN))
 
-    def _take_jobs(self) -> list[Waiting]:
-        jobs, self._jobs = self._jobs, []
-        return jobs
+    def _take_jobs(self) -> tuple[bool, list[Waiting]]:
+        """Whether one of them is urgent, and all that wait."""
+        taken = self._urgent, self._jobs
+        self._urgent, self._jobs = False, []
+        return taken
 
     def _attempt(self, connection: apsw.Connection, job: Job, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or not connection.in_transaction:
@@ -297,6 +306,7 @@ class Turns:
         """Let guests in, one after another; afterwards the others have the connection for a while."""
         self._admitting = guests
         self._slice_begun = time.monotonic()
+        self._slice_end_at = self._slice_begun + SLICE
         self._slice_end = asyncio.get_running_loop().create_future()
         self._admit()
         await self._slice_end
@@ -306,15 +316,21 @@ class Turns:
         if guests is not self._guests or length > HELD:  # the next slow one waits, quick ones need not
             self._slow_rest_until = ended + REST * length
 
-    def _slice_end_at(self) -> float:
-        return self._slice_begun + (SLICE if self._jobs else LONGEST_SLICE)
+    def _slice_goes_on(self) -> bool:
+        now = time.monotonic()
+        if now < self._slice_end_at:
+            return True
+        if self._urgent or now - self._slice_begun >= LONGEST_SLICE or self._gate.wanted():
+            return False
+        self._slice_end_at = now + SLICE
+        return True
 
     def _admit(self) -> None:
         """Let the next guest in, or end the slice."""
         connection, end = self._connection, self._slice_end
         if connection is None or end is None or end.done():
             return
-        while self._admitting and connection.in_transaction and time.monotonic() < self._slice_end_at():
+        while self._admitting and connection.in_transaction and self._slice_goes_on():
             guest, future = self._admitting.popleft()
             if future.cancelled():
                 continue

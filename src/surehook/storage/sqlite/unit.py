@@ -19,13 +19,17 @@ from surehook.model import Settlement
 from surehook.storage import Parameters
 from surehook.storage.sqlite.connection import faults
 from surehook.storage.sqlite.guard import Guard
-from surehook.storage.sqlite.habits import Habits
+from surehook.storage.sqlite.habits import SLOW_STATEMENT, Habits
 from surehook.storage.sqlite.turns import RELEASE, SAVEPOINT, Turns, undo
 
 Result = TypeVar("Result")
 Statement = Callable[[apsw.Connection, str, Parameters], Result]
 
 logger = logging.getLogger(__name__)
+
+_RUNNING = faults("the database cannot run the statement")
+_COMPLETING = faults("the database cannot write the completion")
+_WRITING = faults("the database cannot write")
 
 #: How long to wait for an interrupted statement before it is interrupted again, in seconds.
 _INTERRUPT_AGAIN = 0.002
@@ -72,6 +76,8 @@ class SqliteUnit:
         self._opened_at = 0.0
         #: The last statement failed because of the disk, not because of what it said.
         self._blameless = False
+        #: Its statements are better kept off the loop.
+        self._heavy = False
         self._expired_callback: Callable[[], object] | None = None
 
     @property
@@ -96,6 +102,7 @@ class SqliteUnit:
         self._connection = connection
         self._state = _State.OPEN
         self._opened_at = time.monotonic()
+        self._heavy = self._shared.habits.is_heavy(self._kind)
         if self._budget is not None:
             self._timer = self._shared.loop.call_later(self._budget / 1000, self._expire)
 
@@ -134,13 +141,7 @@ class SqliteUnit:
             await self._shared.settle(settlement)
             return
         try:
-            connection = self._hold()
-            try:
-                with faults("the database cannot write the completion"):
-                    self._shared.complete(connection, settlement)
-            finally:
-                self._lock.release()
-            await self.commit()
+            await self._end(settlement)
         except BaseException:
             await self.rollback()
             raise
@@ -150,13 +151,20 @@ class SqliteUnit:
         if self._state is _State.NEW:
             self._state = _State.ENDED
             return
+        await self._end(None)
+
+    def _end(self, settlement: Settlement | None) -> asyncio.Future[None]:
+        """Leave the turn with all that was written; the future tells when it is durable."""
         connection = self._hold()
         try:
-            with faults("the database cannot write"):
+            if settlement is not None:
+                with _COMPLETING:
+                    self._shared.complete(connection, settlement)
+            with _WRITING:
                 self._release(connection)
         finally:
             self._lock.release()
-        await self._leave(commit=True)
+        return self._leave(commit=True)
 
     def _release(self, connection: apsw.Connection) -> None:
         if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
@@ -173,13 +181,9 @@ class SqliteUnit:
             self._state = _State.ENDED
 
     async def _run(self, statement: Statement[Result], sql: str, parameters: Parameters) -> Result:
-        if self._state is _State.WAITING or self._lock.locked():
-            raise TransactionError(
-                "one statement at a time: await each tx.execute or tx.fetch before the next (no asyncio.gather)"
-            )
-        if self._state is _State.NEW:
+        if self._state is not _State.OPEN or self._lock.locked():
             await self._enter()
-        if self._shared.habits.is_heavy(self._kind):
+        if self._heavy:
             return await self._shared.turns.aside(partial(self._step, statement, sql, parameters))
         return self._step(statement, sql, parameters)
 
@@ -189,8 +193,12 @@ class SqliteUnit:
         return self._step(statement, sql, parameters)
 
     async def _enter(self) -> None:
+        if self._state is _State.WAITING or self._lock.locked():
+            raise TransactionError(
+                "one statement at a time: await each tx.execute or tx.fetch before the next (no asyncio.gather)"
+            )
         if self._state is not _State.NEW:
-            raise TransactionError(f"the transaction {self._state.value}")
+            return  # the statement says what it has become
         self._state = _State.WAITING
         try:
             await self._shared.turns.enter(self)
@@ -202,17 +210,23 @@ class SqliteUnit:
     def _step(self, statement: Statement[Result], sql: str, parameters: Parameters) -> Result:
         with self._lock:
             connection = self._require_open()
-            begun = time.monotonic()
             self._blameless = False
+            begun = time.monotonic()
             try:
-                with faults("the database cannot run the statement"):
-                    return self._shared.guard.run(partial(statement, connection, sql, parameters), sql)
+                with _RUNNING:
+                    return self._shared.guard.run(statement, connection, sql, parameters)
             except BaseException as error:
                 self._blameless = _is_the_disks_fault(error)
                 raise
             finally:
-                self._note_harm(connection)
-                self._shared.habits.saw_statement(self._kind, time.monotonic() - begun, sql)
+                self._note(connection, sql, time.monotonic() - begun)
+
+    def _note(self, connection: apsw.Connection, sql: str, seconds: float) -> None:
+        """Remember what the statement did to the others."""
+        self._note_harm(connection)
+        if self._heavy or seconds > SLOW_STATEMENT:
+            self._shared.habits.saw_statement(self._kind, seconds, sql)
+            self._heavy = self._shared.habits.is_heavy(self._kind)
 
     def _note_harm(self, connection: apsw.Connection) -> None:
         if not connection.in_transaction and not self._blameless:
