@@ -20,6 +20,7 @@ from bench import application
 from bench.processes import cpu_seconds
 from surehook.config import DestinationSettings, ProviderSettings, Settings
 from surehook.wiring import Node, Role
+from surehook.wiring.running import collect_rarely
 
 #: What is left to do: nothing, when it finds no row. Both look at a partial index only.
 LEFT: dict[Role, str] = {
@@ -70,6 +71,7 @@ async def measure(role: Role, path: Path, app: str, port: int) -> dict[str, floa
     cpu, began = cpu_seconds(os.getpid()), time.perf_counter()
     node = Node(settings(path, port), getattr(application, app), (role,))
     await node.start(listen=False)
+    collect_rarely()
     count = await Progress(role, path).end()
     seconds, used = time.perf_counter() - began, cpu_seconds(os.getpid()) - cpu
     await node.stop()

@@ -28,6 +28,7 @@ from surehook.secrets import Secret
 from surehook.states import EventState
 from surehook.storage import Storage
 from surehook.wiring.database import open_unmigrated
+from surehook.wiring.running import collect_rarely
 
 GROUP, BY_ASGI, NOTHING, SINGLE = VARIANTS = (
     "group-commit",
@@ -91,6 +92,7 @@ async def serve(variant: str, url: str) -> None:
     directly = None if variant == BY_ASGI else intake
     server = Server(IngestApp(intake, settings), Address("127.0.0.1", 0), settings, directly)
     await server.start()
+    collect_rarely()
     print(json.dumps({"port": server.port}), flush=True)
     await asyncio.Event().wait()
 

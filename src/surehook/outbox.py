@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from surehook.clock import Clock, Millis, isoformat
+from surehook.clock import Clock, isoformat
 from surehook.config import MIB, ForwardRule
 from surehook.errors import InvalidRequest, did_you_mean
 from surehook.ids import MessageId, uuid7
@@ -60,7 +60,8 @@ class Outbox:
         Raises InvalidRequest when the destination is unknown, a name is not usable, the data cannot be JSON (the message
         says which part), or the body is larger than MAX_BODY.
         """
-        self._check_destination(destination)
+        if destination not in self._destinations:
+            raise self._unknown(destination)
         _check_names(type, subject, key)
         now = self._clock.now()
         body = _encode(Envelope(type, isoformat(now), data))
@@ -69,7 +70,7 @@ class Outbox:
                 f"the message {type!r} for {destination!r} has {len(body)} bytes, and {MAX_BODY} are the most: "
                 "publish a reference to the data instead"
             )
-        return _new(now, destination, type, body, subject=subject, order_key=key, traceparent=traceparent)
+        return NewMessage(MessageId(uuid7(now)), destination, type, body, subject, key, traceparent)
 
     def collect(self, traceparent: str | None = None) -> MessageBuffer:
         """An empty buffer for one attempt; ``traceparent`` goes with each of its messages."""
@@ -90,22 +91,16 @@ class Outbox:
         return tuple(self._forward(name, claim, body) for name in wanted)
 
     def _forward(self, destination: str, claim: Claim, body: bytes) -> NewMessage:
-        self._check_destination(destination)
-        return _new(
-            self._clock.now(),
-            destination,
-            claim.type,
-            body,
-            subject=claim.subject,
-            traceparent=claim.traceparent,
-        )
+        if destination not in self._destinations:
+            raise self._unknown(destination)
+        id = MessageId(uuid7(self._clock.now()))
+        return NewMessage(id, destination, claim.type, body, claim.subject, None, claim.traceparent)
 
-    def _check_destination(self, name: str) -> None:
-        if name not in self._destinations:
-            raise InvalidRequest(
-                f"there is no destination {name!r}: add [destinations.{name}] to the configuration. "
-                f"{did_you_mean(str(name), self._destinations)}"
-            )
+    def _unknown(self, name: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"there is no destination {name!r}: add [destinations.{name}] to the configuration. "
+            f"{did_you_mean(str(name), self._destinations)}"
+        )
 
 
 class MessageBuffer:
@@ -148,23 +143,23 @@ def applies(rule: ForwardRule, claim: Claim) -> bool:
     )
 
 
-def _new(now: Millis, destination: str, type: str, body: bytes, **rest: str | None) -> NewMessage:
-    return NewMessage(MessageId(uuid7(now)), destination, type, body, **rest)
-
-
 def _check_names(type: str, subject: str | None, key: str | None) -> None:
-    for name, value in (("type", type), ("subject", subject), ("key", key)):
-        if value is None and name != "type":
-            continue
-        if (
-            not isinstance(value, str)
-            or not value.strip()
-            or len(value) > MAX_NAME
-            or not value.isprintable()
-        ):
-            raise InvalidRequest(
-                f"{name}={_shortened(value)} of a message: give text of 1 to {MAX_NAME} printable characters"
-            )
+    if not _is_name(type):
+        raise _no_name("type", type)
+    if subject is not None and not _is_name(subject):
+        raise _no_name("subject", subject)
+    if key is not None and not _is_name(key):
+        raise _no_name("key", key)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable() and bool(value.strip())
+
+
+def _no_name(name: str, value: Any) -> InvalidRequest:
+    return InvalidRequest(
+        f"{name}={_shortened(value)} of a message: give text of 1 to {MAX_NAME} printable characters"
+    )
 
 
 def _encode(envelope: Envelope, *, parsed: bool = False) -> bytes:

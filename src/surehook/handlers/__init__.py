@@ -14,7 +14,7 @@ import msgspec
 
 from surehook.config.units import milliseconds
 from surehook.errors import ConfigurationError, Unavailable
-from surehook.handlers.transaction import SyncTransaction, Transaction, publish, transaction_of
+from surehook.handlers.transaction import SyncTransaction, Transaction, publish, within
 from surehook.ids import EVENT_PREFIX, typeid
 from surehook.matching import is_pattern, matches
 from surehook.model import Claim, Headers
@@ -256,8 +256,8 @@ class Registry:
 
         async def run(unit: UnitOfWork) -> None:
             try:
-                async with transaction_of(unit, None) as tx:
-                    await function(tx)
+                tx = Transaction(unit, None)
+                await within(tx, function(tx))
             except Unavailable:
                 raise
             except Exception as error:

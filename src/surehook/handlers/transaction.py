@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from surehook.errors import InvalidRequest, TransactionError
@@ -125,33 +125,24 @@ class SyncTransaction:
         return publish(self._messages, destination, type=type, data=data, subject=subject, key=key)
 
 
-class transaction_of:  # noqa: N801 - used like a function: async with transaction_of(...)
-    """One handler's view of its attempt's unit; ``messages`` is None for who has no event to publish for.
+async def within(tx: Transaction, handler: Awaitable[Result]) -> Result:
+    """What a handler returns that was given this transaction; at its end its session is flushed and closed.
 
-    At the end its session is flushed and closed. Raises what the flush raises, and TransactionError when a statement was
-    written down but never awaited, and so never run.
+    Raises what the handler or the flush raises, and TransactionError when a statement was written down but never awaited,
+    and so never run.
     """
-
-    __slots__ = ("_tx",)
-
-    def __init__(self, unit: UnitOfWork, messages: MessageBuffer | None) -> None:
-        self._tx = Transaction(unit, messages)
-
-    async def __aenter__(self) -> Transaction:
-        return self._tx
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        tx = self._tx
-        if tx._ending is None:  # as most: nothing is to be closed
-            if error is None:
-                tx._require_awaited()
-        elif error is not None:
-            await tx._ending.__aexit__(kind, error, trace)
-        else:
-            async with tx._ending:
-                tx._require_awaited()
+    try:
+        result = await handler
+    except BaseException as error:
+        if tx._ending is not None:
+            await tx._ending.__aexit__(type(error), error, error.__traceback__)
+        raise
+    if tx._ending is None:  # as most: nothing is to be closed
+        tx._require_awaited()
+    else:
+        async with tx._ending:
+            tx._require_awaited()
+    return result
 
 
 @contextmanager

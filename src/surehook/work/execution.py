@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import inspect
 import sysconfig
@@ -19,11 +18,12 @@ import msgspec
 from surehook.clock import Clock, Millis
 from surehook.errors import LeaseLost, Reject, Retry, TransactionError, TurnLost
 from surehook.handlers import CompletingHandler, Event, Handler
-from surehook.handlers.transaction import sync_transaction_of, transaction_of
+from surehook.handlers.transaction import Transaction, sync_transaction_of, within
 from surehook.model import Failure, Settlement
 from surehook.outbox import MessageBuffer
 from surehook.retry import RetryPolicy
 from surehook.storage import UnitOfWork
+from surehook.work.deadline import Deadline
 from surehook.work.threads import HandlerThreads
 
 _OWN_CODE = str(Path(__file__).parent.parent)
@@ -70,7 +70,8 @@ class Crashed(msgspec.Struct, frozen=True):
     policy: RetryPolicy | None
 
 
-Outcome = Completed | RetryAt | Rejected | Crashed
+Failed = RetryAt | Rejected | Crashed
+Outcome = Completed | Failed
 
 
 class HandlerTimeout(Exception):
@@ -126,23 +127,16 @@ class Execution:
 
     async def _call(self, handler: Handler, attempt: Attempt) -> Settlement | None:
         timeout = self._timeout if handler.timeout is None else handler.timeout
-        expired = False
+        deadline = Deadline(timeout / 1000)
+        # the transaction's budget is used up: nothing that the attempt does can be kept any more
+        attempt.unit.on_expired(deadline.end)
         try:
-            async with asyncio.timeout(timeout / 1000) as limit:
-
-                def end_attempt() -> None:
-                    """The transaction's budget is used up: nothing that the attempt does can be kept any more."""
-                    nonlocal expired
-                    expired = True
-                    with contextlib.suppress(RuntimeError):  # the handler has just returned
-                        limit.reschedule(0)
-
-                attempt.unit.on_expired(end_attempt)
+            with deadline:
                 return await self._invoke(handler, attempt)
         except TimeoutError as error:
-            if expired:
+            if deadline.ended:
                 await attempt.unit.execute("SELECT 1")  # raises the error that says why
-            if limit.expired():
+            if deadline.over:
                 raise HandlerTimeout(f"{handler.name} did not return within {timeout} ms") from error
             raise
 
@@ -156,8 +150,8 @@ class Execution:
         if not handler.is_async:
             _refuse_result(handler, await self._threads.run(_call_in_thread, handler, attempt))
         elif handler.wants_transaction:
-            async with transaction_of(attempt.unit, attempt.messages) as tx:
-                _refuse_result(handler, await handler.function(attempt.event, tx))
+            tx = Transaction(attempt.unit, attempt.messages)
+            _refuse_result(handler, await within(tx, handler.function(attempt.event, tx)))
         else:
             _refuse_result(handler, await handler.function(attempt.event))
         return None

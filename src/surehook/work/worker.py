@@ -8,24 +8,24 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
 
 import msgspec
 
-from surehook.clock import Clock, Millis, isoformat
+from surehook.clock import Clock, Millis
 from surehook.config import ForwardRule, HandlerSettings
 from surehook.errors import LeaseLost, TurnLost, Unavailable
 from surehook.grouping import GroupCommit
 from surehook.handlers import Event, Registry
 from surehook.ids import EVENT_PREFIX, EventId, typeid
-from surehook.model import Claim, Failure, NewMessage, Settlement
+from surehook.model import Claim, NewMessage, Settlement
 from surehook.outbox import MessageBuffer, Outbox, applies
 from surehook.queue import Queue
 from surehook.retry import RetryPolicy
-from surehook.states import EventState, Reason
+from surehook.states import EventState
 from surehook.storage import Reader, Storage
 from surehook.telemetry import describe, trace_id_of
-from surehook.work.execution import Attempt, Completed, Crashed, Execution, Outcome, Rejected, RetryAt
+from surehook.work.execution import Attempt, Completed, Crashed, Execution, Failed
+from surehook.work.settling import abandoned, log_failure, settlement_of, undone
 from surehook.work.threads import HandlerThreads
 from surehook.work.turns import LostTurns
 
@@ -39,9 +39,6 @@ _PAUSE = 0.2
 
 #: How long a busy worker waits for half of its slots to be free, in seconds.
 _GATHER = 0.005
-
-#: Wait before an attempt that somebody else's statement undid runs again, in milliseconds.
-_AGAIN = 100
 
 #: How long a stop waits for handlers that have been cancelled, in seconds. One that swallows it is left behind.
 _PATIENCE = 5
@@ -243,11 +240,8 @@ class Worker:
                 "the lease was lost; the attempt was stopped", extra={"event": "worker.lease_lost"}
             )
             return
-        given_back = Settlement(
-            claim.id, claim.token, EventState.RECEIVED, self._tools.clock.now(), uncount=True
-        )
         try:
-            await self._settlements.put(given_back)
+            await self._settlements.put(abandoned(claim, self._tools.clock.now()))
         except Unavailable as error:
             logger.warning("not given back, so its lease must end first: %s", error)
 
@@ -265,6 +259,8 @@ class Worker:
             outcome = await self._execution.run(attempt, handlers)
             if isinstance(outcome, Completed):
                 await self._complete(run, attempt, outcome.settlement)
+                self._turns.end(claim.id)
+                return
         except LeaseLost:
             logger.warning("the lease was lost before the completion", extra={"event": "worker.lease_lost"})
             return
@@ -285,7 +281,7 @@ class Worker:
         if not self._turns.lose(run.claim.id):
             return False
         logger.warning("the attempt runs again: %s", error, extra={"event": "worker.turn_lost"})
-        await self._persist(run, self._again(run.claim))
+        await self._persist(run, undone(run.claim, self._tools.clock.now()))
         return True
 
     async def _large_body(self, claim: Claim) -> bytes:
@@ -333,40 +329,14 @@ class Worker:
         rules = [rule for rule in self._tools.forwards if applies(rule, claim)]
         return self._tools.outbox.forwarded(rules, claim, event.data) if rules else ()
 
-    async def _settle_failure(self, run: Run, outcome: Outcome) -> None:
+    async def _settle_failure(self, run: Run, outcome: Failed) -> None:
         claim = run.claim
-        match outcome:
-            case Completed():
-                return
-            case RetryAt(failure, policy, wish):
-                settlement = self._after(claim, policy, wish)
-            case Crashed(failure, policy):
-                settlement = self._after(claim, policy, None)
-            case Rejected(failure):
-                settlement = self._dead(claim, Reason.REJECTED)
-            case _:
-                assert_never(outcome)
-        _log_failure(claim, settlement, failure)
-        if not await self._persist(run, msgspec.structs.replace(settlement, failure=failure)):
+        settlement = settlement_of(claim, outcome, self._policy, self._tools.clock.now())
+        log_failure(claim, settlement, outcome.failure)
+        if not await self._persist(run, settlement):
             logger.warning(
                 "the lease was lost; the failure is not recorded", extra={"event": "worker.lease_lost"}
             )
-
-    def _again(self, claim: Claim) -> Settlement:
-        """The attempt was undone by somebody else's: it counts for nothing and is repeated."""
-        now = self._tools.clock.now()
-        due_at = Millis(now + _AGAIN)
-        return Settlement(claim.id, claim.token, EventState.RETRYING, now, due_at=due_at, uncount=True)
-
-    def _after(self, claim: Claim, policy: RetryPolicy | None, wish: int | None) -> Settlement:
-        now = self._tools.clock.now()
-        due_at = (policy or self._policy).next_due(claim.attempt, now, wish=wish)
-        if due_at is None:
-            return self._dead(claim, Reason.EXHAUSTED)
-        return Settlement(claim.id, claim.token, EventState.RETRYING, now, due_at=due_at)
-
-    def _dead(self, claim: Claim, reason: Reason) -> Settlement:
-        return Settlement(claim.id, claim.token, EventState.DEAD, self._tools.clock.now(), reason=reason)
 
     async def _persist(self, run: Run, settlement: Settlement) -> bool:
         """Settle, again and again while the database cannot: the handler has run, only its end is missing.
@@ -394,23 +364,3 @@ def _fields_of(claim: Claim) -> dict[str, object]:
         "attempt": claim.attempt,
         "trace_id": trace_id_of(claim.traceparent),
     }
-
-
-def _log_failure(claim: Claim, settlement: Settlement, failure: Failure) -> None:
-    dead = settlement.state is EventState.DEAD
-    logger.log(
-        logging.ERROR if dead else logging.WARNING,
-        "attempt %d failed%s: %s: %s",
-        claim.attempt,
-        " and it is the last" if dead else "",
-        failure.error_type,
-        failure.message,
-        extra={
-            "event": f"worker.{settlement.state.lower()}",
-            "due_at": None if settlement.due_at is None else isoformat(settlement.due_at),
-            "reason": settlement.reason,
-            "error.type": failure.error_type,
-            "error.message": failure.message,
-            "error.stack": failure.detail,
-        },
-    )

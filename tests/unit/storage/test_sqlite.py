@@ -449,7 +449,7 @@ async def test_a_set_up_may_take_longer_than_the_budget(tmp_path: Path, clock: M
 async def test_a_process_that_keeps_the_room_makes_us_unavailable_not_hang(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surehook.storage.sqlite.turns.PATIENCE", 0.2)
+    monkeypatch.setattr("surehook.storage.sqlite.entrance.PATIENCE", 0.2)
     with other_process(database.path, "0", "stay") as other:
         assert other.stdout is not None
         assert await asyncio.to_thread(other.stdout.readline) == "inside\n"
@@ -466,7 +466,7 @@ async def test_a_process_that_keeps_the_room_makes_us_unavailable_not_hang(
 async def test_the_room_that_comes_too_late_is_given_back(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surehook.storage.sqlite.turns.PATIENCE", 0.1)
+    monkeypatch.setattr("surehook.storage.sqlite.entrance.PATIENCE", 0.1)
     other = Gate(database.path)
     other.enter()
     with pytest.raises(Unavailable, match="another process has kept"):

@@ -25,6 +25,7 @@ import apsw
 
 from surehook.errors import CommitUnknown, SurehookError, TransactionError, TurnLost, Unavailable
 from surehook.storage.sqlite.connection import faults
+from surehook.storage.sqlite.entrance import Entrance
 from surehook.storage.sqlite.gate import Gate
 from surehook.storage.sqlite.thread import WaitingThread
 
@@ -44,9 +45,6 @@ REST = 0.5
 
 #: A slice of quick guests that took longer than this had a slow one among them.
 HELD = 0.1
-
-#: How long another process may keep us out before everyone who waits is told so, in seconds.
-PATIENCE = 5.0
 
 # Nobody can write these texts by hand: a handler's "COMMIT" must not meet ours in the statement cache, unseen by the guard.
 _MARK = f"/* {secrets.token_hex(8)} */"
@@ -75,12 +73,11 @@ class Turns:
 
     def __init__(self, connect: Callable[[], apsw.Connection], gate: Gate, path: Path) -> None:
         self._connect = connect
-        self._gate = gate
         self._path = path
         self._inode = -1
         self._thread = WaitingThread("surehook-commit")
+        self._entrance = Entrance(gate, self._thread, path)
         self._connection: apsw.Connection | None = None
-        self._entering: asyncio.Task[None] | None = None
         self._jobs: list[Waiting] = []
         #: One of the jobs is urgent.
         self._urgent = False
@@ -152,9 +149,8 @@ class Turns:
         self._closed = True
         if self._connection is not None:
             self._connection.close()
-        self._thread.stop(wait=self._entering is None)
-        if self._entering is None:  # else the kernel still waits with these files
-            self._gate.close()
+        self._thread.stop(wait=not self._entrance.waiting)
+        self._entrance.close()
 
     def _wake(self) -> None:
         if self._closed:
@@ -169,7 +165,6 @@ class Turns:
                 await self._turn()
         finally:
             self._running = None
-            self._leave_if_late()
 
     async def _turn(self) -> None:
         rest = self._slow_rest_until - time.monotonic()
@@ -196,7 +191,7 @@ class Turns:
                 connection.close(True)
             raise
         finally:
-            self._gate.leave()
+            self._entrance.leave()
         self._answer(jobs, committed, fault)
 
     async def _pause(self, seconds: float) -> None:
@@ -223,7 +218,7 @@ class Turns:
         self._slow_guests.extendleft(guests)  # the process was suspended before it could enter
 
     async def _begin(self) -> apsw.Connection:
-        await self._pass_the_gate()
+        await self._entrance.enter()
         try:
             self._require_same_file()
             if self._connection is None:
@@ -231,35 +226,9 @@ class Turns:
                 self._changes = 0
             await self._begin_on(self._connection)
         except BaseException:
-            self._gate.leave()
+            self._entrance.leave()
             raise
         return self._connection
-
-    async def _pass_the_gate(self) -> None:
-        if self._entering is None:
-            if self._gate.try_enter():
-                return
-            self._entering = asyncio.create_task(self._thread.run(self._enter))
-        done, _ = await asyncio.wait([self._entering], timeout=PATIENCE)
-        if not done:
-            self._entering.add_done_callback(lambda _: self._leave_if_late())
-            raise Unavailable(
-                f"another process has kept {self._path}-room for {PATIENCE:.0f} s: is it stopped (SIGSTOP, a debugger)? "
-                "End it, or let it go on"
-            )
-        self._entering = None
-        await asyncio.gather(*done)
-
-    def _enter(self) -> None:
-        self._gate.enter()
-        if self._closed:  # while we stood at the door: nobody is left to leave
-            self._gate.leave()
-
-    def _leave_if_late(self) -> None:
-        """The room was given to us when nobody here wanted it any more: others do."""
-        if self._entering is not None and self._entering.done() and self._running is None:
-            self._entering = None
-            self._gate.leave()
 
     def _require_same_file(self) -> None:
         """A file that was removed or replaced would take acknowledged events with it; seen at once, it takes none."""
@@ -320,7 +289,7 @@ class Turns:
         now = time.monotonic()
         if now < self._slice_end_at:
             return True
-        if self._urgent or now - self._slice_begun >= LONGEST_SLICE or self._gate.wanted():
+        if self._urgent or now - self._slice_begun >= LONGEST_SLICE or self._entrance.others_wait():
             return False
         self._slice_end_at = now + SLICE
         return True

@@ -219,14 +219,15 @@ class SqliteUnit:
                 self._blameless = _is_the_disks_fault(error)
                 raise
             finally:
-                self._note(connection, sql, time.monotonic() - begun)
+                seconds = time.monotonic() - begun
+                if self._heavy or seconds > SLOW_STATEMENT or not connection.in_transaction:
+                    self._note(connection, sql, seconds)
 
     def _note(self, connection: apsw.Connection, sql: str, seconds: float) -> None:
         """Remember what the statement did to the others."""
         self._note_harm(connection)
-        if self._heavy or seconds > SLOW_STATEMENT:
-            self._shared.habits.saw_statement(self._kind, seconds, sql)
-            self._heavy = self._shared.habits.is_heavy(self._kind)
+        self._shared.habits.saw_statement(self._kind, seconds, sql)
+        self._heavy = self._shared.habits.is_heavy(self._kind)
 
     def _note_harm(self, connection: apsw.Connection) -> None:
         if not connection.in_transaction and not self._blameless:
