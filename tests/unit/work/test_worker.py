@@ -20,11 +20,12 @@ from surehook.errors import ConfigurationError, Reject, Retry
 from surehook.handlers import Event, Registry, SyncTransaction, Transaction
 from surehook.ids import EventId
 from surehook.inbox import Inbox
-from surehook.model import EventRow, Failure, RowFilter
+from surehook.model import Claim, EventRow, Failure, RowFilter
 from surehook.ops.sweep import Sweep
 from surehook.outbox import Outbox
 from surehook.queue.database import DatabaseQueue
 from surehook.states import EventState, Reason
+from surehook.storage import Storage
 from surehook.storage.sqlite import SqliteDatabase, open_sqlite
 from surehook.telemetry import current_context
 from surehook.work.worker import Tools, Worker
@@ -834,3 +835,56 @@ def test_setup_must_be_async() -> None:
     app = Registry()
     with pytest.raises(ConfigurationError, match="async def"):
         app.setup(lambda tx: None)  # type: ignore[arg-type, return-value] # what is refused
+
+
+# claims behind a backlog
+
+
+class CountingStorage:
+    """The storage itself; it also notes how much each claim asked for."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.asked: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def claim(self, limit: int, *rest: Any) -> list[Claim]:
+        self.asked.append(limit)
+        return await self._storage.claim(limit, *rest)
+
+
+async def test_behind_a_backlog_it_claims_half_of_its_slots_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surehook.work.worker._GATHER", 60)
+    storage = CountingStorage(bench.database.storage)
+    monkeypatch.setattr(bench.database, "storage", storage)
+
+    @bench.app.on("stripe")
+    async def handle(event: Event, tx: Transaction) -> None:
+        await tx.execute("INSERT INTO effects VALUES (?, 1)", (event.external_id,))
+
+    ids = [await bench.post(f"e{number}", str(number).encode()) for number in range(40)]
+    await bench.start()
+    for id in ids:
+        await bench.becomes(id, EventState.PROCESSED)
+    assert min(storage.asked) >= SETTINGS.concurrency // 2
+
+
+async def test_slots_that_hang_do_not_keep_the_others_waiting(bench: Bench) -> None:
+    hanging = asyncio.Event()
+
+    @bench.app.on("stripe")
+    async def handle(event: Event) -> None:
+        if event.external_id.startswith("hang"):
+            await hanging.wait()
+
+    for number in range(SETTINGS.concurrency - 1):
+        await bench.post(f"hang{number}", b"{}")
+    ids = [await bench.post(f"e{number}", str(number).encode()) for number in range(10)]
+    await bench.start()
+    for id in ids:
+        await bench.becomes(id, EventState.PROCESSED)
+    hanging.set()

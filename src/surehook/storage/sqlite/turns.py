@@ -79,8 +79,9 @@ class Turns:
         self._entrance = Entrance(gate, self._thread, path)
         self._connection: apsw.Connection | None = None
         self._jobs: list[Waiting] = []
-        #: One of the jobs is urgent.
+        #: One of the waiting jobs is urgent; one of those that the present turn will commit is.
         self._urgent = False
+        self._carries_urgent = False
         self._guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
         self._slow_guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
         #: Whom the present turn has served, with their results: answered after its commit.
@@ -206,13 +207,14 @@ class Turns:
     async def _serve(self, connection: apsw.Connection, jobs: list[Waiting], urgent: bool) -> None:
         for job, future in jobs:
             self._attempt(connection, job, future)
+        self._carries_urgent = urgent
         if self._guests and (not urgent or time.monotonic() >= self._rest_until):
             self._slow_is_next = True
             await self._slice(self._guests)
 
     async def _serve_one(self) -> None:
         """A slow guest's own turn; the quick ones have the next slice."""
-        self._slow_is_next = False
+        self._slow_is_next = self._carries_urgent = False
         guests = deque([self._slow_guests.popleft()])
         await self._slice(guests)
         self._slow_guests.extendleft(guests)  # the process was suspended before it could enter
@@ -289,7 +291,8 @@ class Turns:
         now = time.monotonic()
         if now < self._slice_end_at:
             return True
-        if self._urgent or now - self._slice_begun >= LONGEST_SLICE or self._entrance.others_wait():
+        hurried = self._urgent or self._carries_urgent
+        if hurried or now - self._slice_begun >= LONGEST_SLICE or self._entrance.others_wait():
             return False
         self._slice_end_at = now + SLICE
         return True
