@@ -382,17 +382,14 @@ def parse_traceparent(text: str) -> Traceparent | None:
 
 def new_traceparent() -> str:
     """The header of a trace that starts here."""
-    return str(Traceparent(_random_hex(16), _random_hex(8)))
+    text = random_bytes(24).hex()
+    trace_id, parent_id = text[:32], text[32:]
+    if trace_id.strip("0") and parent_id.strip("0"):
+        return f"00-{trace_id}-{parent_id}-01"
+    return new_traceparent()  # an id of zeros is invalid
 
 
 def trace_id_of(text: str | None) -> str | None:
     """The trace id in a header, or None."""
     found = parse_traceparent(text) if text else None
     return found.trace_id if found else None
-
-
-def _random_hex(size: int) -> str:
-    while True:
-        text = random_bytes(size).hex()
-        if text.strip("0"):  # an id of zeros is invalid
-            return text

@@ -308,8 +308,10 @@ class _Accepted:
         if self._fixed is not None:
             return self._fixed
         events = ",".join(
-            f'{{"id":"{typeid(EVENT_PREFIX, each.id)}","duplicate":{"true" if each.duplicate else "false"}}}'
-            for each in accepted
+            [
+                f'{{"id":"{typeid(EVENT_PREFIX, each.id)}","duplicate":{"true" if each.duplicate else "false"}}}'
+                for each in accepted
+            ]
         )
         return answer(self._status, f'{{"received":true,"events":[{events}]}}'.encode("ascii"), _JSON)
 

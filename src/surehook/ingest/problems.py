@@ -41,9 +41,9 @@ class Answer(NamedTuple):
 
     def raw(self, server_headers: Sequence[Pair], *, keep_alive: bool = True) -> bytes:
         """All of it, for use below ASGI."""
-        own = [b"%s: %s\r\n" % pair for pair in server_headers]
+        own = b"".join([b"%s: %s\r\n" % pair for pair in server_headers])
         close = b"" if keep_alive or self.closes else b"connection: close\r\n"
-        return b"".join([self.line, *own, close, self.head, self.body["body"]])
+        return b"".join((self.line, own, close, self.head, self.body["body"]))
 
 
 _LINES: Final = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
@@ -58,7 +58,7 @@ def answer(status: int, body: bytes, content_type: bytes, *extra: Pair) -> Answe
         headers += [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     start = {"type": "http.response.start", "status": status, "headers": headers}
     line = _LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-    head = b"".join([*(b"%s: %s\r\n" % pair for pair in headers), b"\r\n"])
+    head = b"".join([b"%s: %s\r\n" % pair for pair in headers]) + b"\r\n"
     return Answer(start, {"type": "http.response.body", "body": body}, line, head, _CLOSE in headers)
 
 

@@ -65,6 +65,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config=config, server_state=state, app_state={})
         self.access_log = False
         self._settings = settings
+        self._max_headers = settings.max_headers
         self._receive_timeout = settings.receive_timeout / 1000
         self._keep_alive = settings.keep_alive / 1000
         #: When the sweep acts, in the loop's seconds; infinite while it is our turn.
@@ -213,16 +214,15 @@ class GuardedProtocol(HttpToolsProtocol):
         """As uvicorn's, but trailers are dropped: they must not pass for headers (RFC 9110 section 6.5.1)."""
         if not self._in_headers:
             return
-        if (
-            len(self.headers) >= self._settings.max_headers
-        ):  # now, not when they are complete: each costs memory
+        headers = self.headers
+        if len(headers) >= self._max_headers:  # now, not when they are complete: each costs memory
             self._refusal = HEADERS_TOO_LARGE
             raise RefusedError
         # white space after a value is none of it (RFC 9110 section 5.5)
         name, value = name.lower(), value.rstrip(b" \t")
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
-        self.headers.append((name, value))
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         problem = self._fault()

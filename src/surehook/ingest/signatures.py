@@ -207,9 +207,11 @@ class SignatureScheme:
         self._layout = layout
         self._keys = keys
         self._tolerance = tolerance * 1000
-        #: Literal, name, literal, name, ... literal.
-        self._template = _PLACEHOLDER.split(layout.signed)
-        _check_template(layout, self._template[1::2])
+        # literal, name, literal, name, ... literal
+        template = _PLACEHOLDER.split(layout.signed)
+        _check_template(layout, template[1::2])
+        #: The literals as bytes, the names of what is put between them as text.
+        self._template = [part if odd % 2 else part.encode() for odd, part in enumerate(template) if part]
 
     def verify(self, request: Request) -> str:
         items = self._items(request)
@@ -273,7 +275,7 @@ class SignatureScheme:
 
     def _parts(self, body: bytes, timestamp: str, external_id: str) -> list[bytes]:
         values = {"body": body, "timestamp": timestamp.encode(), "id": external_id.encode()}
-        return [values[part] if odd % 2 else part.encode() for odd, part in enumerate(self._template)]
+        return [values[part] if isinstance(part, str) else part for part in self._template]
 
 
 def _check_template(layout: Layout, names: Sequence[str]) -> None:

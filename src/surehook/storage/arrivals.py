@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -30,6 +31,9 @@ class _Item(msgspec.Struct, frozen=True):
         return (self.arrival.payload.provider, self.event.external_id)
 
 
+_by_key: Callable[[_Item], tuple[str, str]] = attrgetter("arrival.payload.provider", "event.external_id")
+
+
 async def accept(db: Statements, arrivals: Sequence[Arrival]) -> list[list[Accepted]]:
     """Storage.accept."""
     answers: dict[tuple[int, int], Accepted] = {}
@@ -52,11 +56,11 @@ def _waves(arrivals: Sequence[Arrival]) -> Iterator[list[_Item]]:
     for index, arrival in enumerate(arrivals):
         if not arrival.id_is_signed:
             if arrival.payload.sha256 in seen:
-                yield sorted(wave, key=lambda each: each.key)
+                yield sorted(wave, key=_by_key)
                 wave, seen = [], set()
             seen.add(arrival.payload.sha256)
         wave += [_Item(arrival, event, (index, item)) for item, event in enumerate(arrival.events)]
-    yield sorted(wave, key=lambda each: each.key)
+    yield sorted(wave, key=_by_key)
 
 
 async def _accept_wave(db: Statements, wave: Sequence[_Item]) -> dict[tuple[int, int], Accepted]:
