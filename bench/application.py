@@ -1,4 +1,4 @@
-"""The handlers that are measured: one effect and one message, with a transaction; one message, without."""
+"""The handlers that are measured: one effect and one message, with a transaction; one message, without; nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ INSERT = "INSERT INTO bench_payments (event, invoice, cents) VALUES (:event, :in
 
 with_tx = App()
 without_tx = App()
+no_op = App()
 
 
 @with_tx.setup
@@ -31,3 +32,8 @@ async def tell(event: Event) -> None:
     """Only tells someone."""
     invoice = event.data["data"]["object"]
     event.publish("sink", type="payment.seen", data={"event": event.id, "invoice": invoice["id"]})
+
+
+@no_op.on("stripe", "invoice.paid")
+async def ignore(event: Event) -> None:
+    """Does nothing: what is left is the queue's own cost."""

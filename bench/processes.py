@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,26 @@ def cpu_seconds(process: int) -> float:
     return float(times.user + times.system)
 
 
+def family_seconds(pid: int) -> float:
+    """User and system time of a process and of all its children, also of those that have ended and were waited for."""
+    for _ in range(10):
+        parent = psutil.Process(pid)
+        try:
+            family = [parent, *parent.children(recursive=True)]
+            return sum(sum(each.cpu_times()[:4]) for each in family)
+        except psutil.NoSuchProcess:
+            continue  # one has ended meanwhile: its time stands with its parent's now
+    raise BenchError(f"the children of process {pid} come and go too fast to be measured")
+
+
+def python(module: str, *arguments: object) -> list[str]:
+    """The command that runs a module with this very Python."""
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
 def run(module: str, *arguments: object) -> dict[str, Any]:
     """Run a module of the benchmark to its end; returns the line of JSON that it prints last."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    command = python(module, *arguments)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode != 0:
         raise BenchError(
@@ -57,10 +74,14 @@ class Server:
         return self._process.pid
 
 
+def serving(module: str, *arguments: object) -> contextlib.AbstractContextManager[Server]:
+    """A module of the benchmark that listens."""
+    return listening(python(module, *arguments))
+
+
 @contextlib.contextmanager
-def serving(module: str, *arguments: object) -> Iterator[Server]:
+def listening(command: Sequence[str]) -> Iterator[Server]:
     """A listening process; at the end it is killed without warning, so that only what is durable remains."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Server(process)
@@ -93,6 +114,11 @@ class Child:
         """Wait until it works. Raises BenchError when it has ended."""
         self._line("it began")
 
+    def handled(self) -> int:
+        """How many it has handled by now, of a process that answers that. Raises BenchError when it has ended."""
+        self.go()
+        return int(json.loads(self._line("it answered")))
+
     def check(self) -> None:
         """Raise BenchError when it has ended."""
         if self._process.poll() is not None:
@@ -103,16 +129,22 @@ class Child:
         self._process.kill()
         self._process.wait()
 
-    def _line(self, what: str) -> None:
+    def _line(self, what: str) -> str:
         assert self._process.stdout is not None
-        if not self._process.stdout.readline():
+        line = self._process.stdout.readline()
+        if not line:
             raise BenchError(f"{self._process.args!r} ended with status {self._process.wait()} before {what}")
+        return line
+
+
+def child(module: str, *arguments: object) -> contextlib.AbstractContextManager[Child]:
+    """A module of the benchmark that begins when it is told to."""
+    return beginning(python(module, *arguments))
 
 
 @contextlib.contextmanager
-def child(module: str, *arguments: object) -> Iterator[Child]:
+def beginning(command: Sequence[str]) -> Iterator[Child]:
     """A process that begins when it is told to; at the end it is killed without warning."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         try:

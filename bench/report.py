@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,20 @@ class Spread(msgspec.Struct, frozen=True):
         return f"{self.median:.2f} [{self.low:.2f}..{self.high:.2f}]"
 
 
+class Column(msgspec.Struct, frozen=True):
+    """One figure of a run's details."""
+
+    title: str
+    name: str
+    digits: int = 0
+
+
+def figure(runs: Sequence[Run], column: Column) -> str:
+    """The median over the runs that have it, or nothing."""
+    values = [run.details[column.name] for run in runs if column.name in run.details]
+    return f"{statistics.median(values):.{column.digits}f}" if values else ""
+
+
 def runs_of(comparison: Comparison, variant: Variant) -> list[Run]:
     """That variant's run of every round."""
     return [run for runs in comparison.rounds for run in runs if run.variant == variant.name]
@@ -80,19 +94,19 @@ def speed(comparison: Comparison, floor: Variant) -> Spread:
     return Spread.over([subject.rate / beside.rate for subject, beside in pairs])
 
 
-def show(comparisons: Sequence[Comparison], console: Console) -> None:
+def show(comparisons: Sequence[Comparison], console: Console, columns: Sequence[Column] = ()) -> None:
     """The table; what each row promises stands under its name."""
     table = Table(title=TITLE, title_justify="left")
     table.add_column("what, and its durability", ratio=1)
-    for name in ("ratio", "a second", "CPU us"):
+    for name in ("ratio", "a second", "CPU us", *(column.title for column in columns)):
         table.add_column(name, justify="right")
     for comparison in comparisons:
-        add_rows(table, comparison)
+        add_rows(table, comparison, columns)
         table.add_section()
     console.print(table)
 
 
-def add_rows(table: Table, comparison: Comparison) -> None:
+def add_rows(table: Table, comparison: Comparison, columns: Sequence[Column]) -> None:
     """The subject's row and one for each floor."""
     for variant in (comparison.subject, *comparison.floors):
         runs = runs_of(comparison, variant)
@@ -102,6 +116,7 @@ def add_rows(table: Table, comparison: Comparison) -> None:
             "" if own else escape(speed(comparison, variant).text()),
             f"{statistics.median(run.rate for run in runs):.0f}",
             f"{statistics.median(run.cpu_us for run in runs):.0f}",
+            *(figure(runs, column) for column in columns),
         )
 
 
@@ -133,6 +148,9 @@ def machine() -> dict[str, object]:
     }
 
 
-def write(comparisons: Sequence[Comparison], path: Path, *, quick: bool) -> None:
-    """Keep everything in a file; git ignores the usual one."""
-    path.write_text(json.dumps(as_json(comparisons, quick=quick), indent=1) + "\n", encoding="utf-8")
+def write(
+    comparisons: Sequence[Comparison], path: Path, *, quick: bool, more: Mapping[str, object] | None = None
+) -> None:
+    """Keep everything in a file, and ``more`` beside it; git ignores the usual one."""
+    document = as_json(comparisons, quick=quick) | dict(more or {})
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -50,11 +50,9 @@ class Ground:
 
     def durability(self) -> Durability:
         """Asked of the servers themselves."""
-        with looking_at_server(self.postgres.url()) as look:
-            [[version]] = look.rows("SHOW server_version")
-            shown = {name: look.rows(f"SHOW {name}")[0][0] for name in _SHOWN}
+        version, shown = postgres_settings(self.postgres)
         with self.redis.client() as client:
-            return Durability(version.split()[0], shown, client.info("server")["redis_version"])
+            return Durability(version, shown, client.info("server")["redis_version"])
 
     def make(self, name: str, *, template: str = MIGRATED) -> str:
         """A database that stays; returns its URL."""
@@ -62,10 +60,8 @@ class Ground:
         return self.postgres.url(name)
 
     def rest(self, name: str) -> None:
-        """Make a database a template: nobody is connected, and its statistics are what they are in operation."""
-        with looking_at_server(self.postgres.url(name)) as look:
-            await_clients(look)
-            look.rows("VACUUM (ANALYZE)")
+        """Make a database a template."""
+        rest(self.postgres.url(name))
 
     @contextmanager
     def database(self, template: str = MIGRATED) -> Iterator[str]:
@@ -114,6 +110,20 @@ def open_ground() -> Iterator[Ground]:
         ground = Ground(postgres, redis_server, pooler)
         ground.rest(MIGRATED)
         yield ground
+
+
+def postgres_settings(server: PostgresServer) -> tuple[str, dict[str, str]]:
+    """Its version, and what it promises, asked of itself."""
+    with looking_at_server(server.url()) as look:
+        [[version]] = look.rows("SHOW server_version")
+        return version.split()[0], {name: look.rows(f"SHOW {name}")[0][0] for name in _SHOWN}
+
+
+def rest(url: str) -> None:
+    """Let a database rest: nobody is connected, and its statistics are what they are in operation."""
+    with looking_at_server(url) as look:
+        await_clients(look)
+        look.rows("VACUUM (ANALYZE)")
 
 
 def await_clients(look: ServerLook) -> None:

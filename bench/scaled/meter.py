@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import Final, Self
 
 import msgspec
-import psutil
 
 from bench.looking import ServerLook, looking_at_server
-from bench.processes import BenchError, cpu_seconds
+from bench.processes import cpu_seconds, family_seconds
 from bench.scaled.ground import Ground, await_clients
 
 _LOG_END: Final = "SELECT CAST(pg_current_wal_insert_lsn() - '0/0' AS bigint)"
@@ -114,18 +113,6 @@ def _count(look: ServerLook) -> _Counted:
         look.number(_PAGES),
         look.number(_SYNCS_18 if moved else _SYNCS),
     )
-
-
-def family_seconds(pid: int) -> float:
-    """User and system time of a process and of all its children, also of those that have ended and were waited for."""
-    for _ in range(10):
-        parent = psutil.Process(pid)
-        try:
-            family = [parent, *parent.children(recursive=True)]
-            return sum(sum(each.cpu_times()[:4]) for each in family)
-        except psutil.NoSuchProcess:
-            continue  # one has ended meanwhile: its time stands with its parent's now
-    raise BenchError(f"the children of process {pid} come and go too fast to be measured")
 
 
 def seconds_of(pids: Sequence[int]) -> float:

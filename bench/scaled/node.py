@@ -27,6 +27,7 @@ from surehook.wiring import ROLES, Node
 APPS: Mapping[str, App] = {
     "with_tx": application.with_tx,
     "without_tx": application.without_tx,
+    "no_op": application.no_op,
     "timed": timed,
 }
 

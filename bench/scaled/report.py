@@ -14,7 +14,7 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report import Run, Spread, Variant
+from bench.report import Column, Run, Spread, Variant, figure
 from bench.scaled.ground import Durability
 
 RESULTS = Path(__file__).with_name("results")
@@ -37,14 +37,6 @@ class Costs(msgspec.Struct, frozen=True):
         """Its rate divided by the floor's, round by round."""
         pairs = zip(self.runs_of(variant), self.runs_of(self.floor), strict=True)
         return Spread.over([run.rate / beside.rate for run, beside in pairs])
-
-
-class Column(msgspec.Struct, frozen=True):
-    """One figure of a run's details."""
-
-    title: str
-    name: str
-    digits: int = 0
 
 
 COLUMNS = (
@@ -81,13 +73,8 @@ def _cells(costs: Costs, variant: Variant) -> list[str]:
         "1.00" if variant == costs.floor else escape(costs.speed(variant).text()),
         f"{statistics.median(run.rate for run in runs):.0f}",
         f"{statistics.median(run.cpu_us for run in runs):.0f}",
-        *(_figure([run.details for run in runs], column) for column in COLUMNS),
+        *(figure(runs, column) for column in COLUMNS),
     ]
-
-
-def _figure(details: Sequence[dict[str, float]], column: Column) -> str:
-    values = [each[column.name] for each in details if column.name in each]
-    return f"{statistics.median(values):.{column.digits}f}" if values else ""
 
 
 def write(
