@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format bench bench-scaled clean requirements
+.PHONY: help setup demo test check format bench bench-scaled bench-peers clean requirements
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,8 +47,11 @@ bench: setup ## Measure ingest, processing and publishing beside their floors
 bench-scaled: setup ## Measure PostgreSQL, Redis and many processes; FULL=1 behind 5,000,000 finished events
 	$(BIN)/python -m bench scaled $(if $(FULL),--full)
 
+bench-peers: setup ## Measure other tools on the same work, installed privately; ONLY=NAME for one of them
+	$(BIN)/python -m bench peers $(if $(ONLY),--only $(ONLY))
+
 requirements: setup ## Renew the hashed requirements from pyproject.toml
 	$(BIN)/python -m requirements.compile
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) bench/peers/.venv bench/peers/programs/node_modules .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

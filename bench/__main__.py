@@ -1,6 +1,7 @@
 """``python -m bench [--quick]``: every comparison, a table, and ``bench/results.json``.
 
-``python -m bench scaled`` measures the scaled profile instead; see ``python -m bench scaled --help``.
+``python -m bench scaled`` measures the scaled profile instead, ``python -m bench peers`` other tools on the same work; each
+has a ``--help``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import report, suite
+from bench.peers.__main__ import main as peers
 from bench.processes import BenchError
 from bench.scaled.__main__ import main as scaled
 
@@ -22,7 +24,9 @@ HERE = Path(__file__).parent
 
 def main(arguments: Sequence[str]) -> int:
     """0 when every run was verified, 1 when one was not: then there are no numbers."""
-    return scaled(arguments[1:]) if arguments[:1] == ["scaled"] else embedded(arguments)
+    mains = {"scaled": scaled, "peers": peers}
+    other = mains.get(arguments[0]) if arguments else None
+    return other(arguments[1:]) if other else embedded(arguments)
 
 
 def embedded(given: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 ``core.txt`` is what Surehook needs, ``dev.txt`` that and what its tests need, ``scaled.txt`` that and the extras for
 PostgreSQL and Redis, ``build.txt`` what makes the wheel. The last two hold the very versions that the tests run with.
+``bench/peers/requirements.txt`` is what Surehook is compared with, and never installed beside it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def main() -> None:
     scaled = core + extras["postgres"] + extras["redis"] + EARLIER_PATCHES
     compile_file("scaled.txt", scaled, tested="dev.txt")
     compile_file("build.txt", document["build-system"]["requires"], tested="dev.txt")
+    peers = HERE.parent / "bench" / "peers"
+    compile_file(str(peers / "requirements.txt"), [f"-r {peers / 'requirements.in'}"])
 
 
 if __name__ == "__main__":

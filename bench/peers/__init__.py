@@ -1,0 +1,1 @@
+"""Surehook beside its peers, on the same work."""
