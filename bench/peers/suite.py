@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -80,20 +81,19 @@ class PeerSuite:
 
     def _receive(self, entry: Entry) -> Run:
         with self._shelves[entry.place].empty() as store:
-            before = store.seconds()
             seen = self._send(entry, store)
-            spent = (store.seconds() - before) / seen["sent"] * 1e6
             if entry.place is Place.POSTGRESQL and store.holds(UNLOGGED):
                 raise BenchError(f"{entry.variant.name} has tables that a crash empties")
-        details = {name: seen[name] for name in ("p50_ms", "p99_ms", "generator_cpu_us")}
-        details["store_cpu_us"] = spent
+        details = {name: seen[name] for name in ("p50_ms", "p99_ms", "generator_cpu_us", "store_cpu_us")}
         return Run(entry.variant.name, seen["rate"], seen["cpu_us"], int(seen["sent"]), details)
 
-    def _send(self, entry: Entry, store: Store) -> dict[str, float]:
+    def _send(self, entry: Entry, store: Store) -> dict[str, Any]:
         """Webhooks, each of which must be answered and, after the server was killed, be in the store."""
         with listening(entry.command("serve", store.url)) as server:
             arguments = ("--port", server.port, "--server", server.pid, "--count", self._sizes.events(entry))
+            before = store.seconds()
             seen = run("bench.load", *arguments)
+            seen["store_cpu_us"] = (store.seconds() - before) / seen["sent"] * 1e6
         if seen["wrong"]:
             raise BenchError(f"{entry.variant.name}: wrong answers: {seen['wrong']}")
         _expect(entry, "stored", store.count(entry.kept.stored), seen["sent"])
