@@ -240,7 +240,8 @@ def select(only: Sequence[str], *, node: bool) -> Selection:
     wanted = {SUREHOOK, *(only or NAMES)}
 
     def runnable(entries: Sequence[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry.name in wanted and (node or not entry.needs_node)]
+        found = [entry for entry in entries if entry.name in wanted and (node or not entry.needs_node)]
+        return found if any(entry.name != SUREHOOK for entry in found) else []
 
     missing = [
         entry.variant.name
@@ -248,7 +249,7 @@ def select(only: Sequence[str], *, node: bool) -> Selection:
         if entry.name in wanted and entry.needs_node and not node
     ]
     chosen = Selection(runnable(INGEST), runnable(PROCESSING), missing)
-    if all(entry.name == SUREHOOK for entry in chosen.entries):
+    if not chosen.entries:
         raise BenchError(
             "these peers need Node.js and npm, which are not installed: on Debian, apt-get install nodejs npm"
         )
