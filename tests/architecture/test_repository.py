@@ -50,14 +50,15 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 def test_requirements_are_pinned_and_hashed() -> None:
-    for name in ("core.txt", "dev.txt", "scaled.txt"):
-        text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+    ours = [ROOT / "requirements" / name for name in ("core.txt", "dev.txt", "scaled.txt")]
+    for path in (*ours, ROOT / "bench" / "peers" / "requirements.txt"):
+        text = path.read_text(encoding="utf-8")
         blocks = [block for block in re.split(r"\n(?=\S)", text) if block and not block.startswith("#")]
         assert len(blocks) > 10
         loose = [
             block.split("\n")[0] for block in blocks if "==" not in block or "--hash=sha256:" not in block
         ]
-        assert not loose, f"requirements/{name}: no exact version or no hash for {loose}"
+        assert not loose, f"{shown(path)}: no exact version or no hash for {loose}"
 
 
 def slug(heading: str) -> str:

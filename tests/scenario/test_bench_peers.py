@@ -139,8 +139,6 @@ def test_everything_that_is_installed_is_pinned() -> None:
     locked = REQUIREMENTS.read_text(encoding="utf-8")
     for line in WANTED.read_text(encoding="utf-8").split():
         assert re.sub(r"\[.*\]", "", line) in locked, f"run make requirements: {line}"
-    blocks = [block for block in re.split(r"\n(?=\S)", locked) if block]
-    assert all("==" in block and "--hash=sha256:" in block for block in blocks)
     packages = json.loads(PACKAGE.read_text(encoding="utf-8"))["dependencies"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in packages.values())
     assert not [path for path in PACKAGE.parent.glob("*lock*") if path.is_file()], "it would name a registry"
