@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bench.peers.catalogue import SUREHOOK, Entry, Selection
+from bench.peers.catalogue import Entry, Selection
 from bench.peers.probe import probe
 from bench.peers.stores import Place, Shelf, Store
 from bench.processes import PATIENCE, BenchError, Child, beginning, family_seconds, listening, run
@@ -62,7 +62,7 @@ class PeerSuite:
             listening(entry.command("serve", store.url)) as server,
         ):
             probe(entry.variant.name, server.port)
-            kept = 1 if entry.deduplicates else 2
+            kept = 1 if entry.peer.deduplicates else 2
             _expect(entry, "kept of an event that came twice", store.count(entry.kept.left), kept)
 
     def _compare(self, title: str, entries: Sequence[Entry], runner: Runner) -> list[Comparison]:
@@ -102,7 +102,7 @@ class PeerSuite:
         self._send(entry, store)
 
     def _work(self, entry: Entry) -> Run:
-        name = f"{entry.name}-{self._sizes.events(entry)}".replace("-", "_")
+        name = f"{entry.peer.name}-{self._sizes.events(entry)}".replace("-", "_")
         with self._shelves[entry.place].filled(name, partial(self._fill, entry)) as store:
             total = store.count(entry.kept.left)
             with beginning(entry.command("work", store.url)) as worker:
@@ -147,7 +147,7 @@ def beside_both(title: str, rounds: Sequence[Mapping[Entry, Run]]) -> list[Compa
 
 
 def _surehook(place: Place, entries: Iterable[Entry]) -> Entry:
-    return next(entry for entry in entries if entry.name == SUREHOOK and entry.place is place)
+    return next(entry for entry in entries if entry.is_surehook and entry.place is place)
 
 
 def _beside(

@@ -21,6 +21,7 @@ from tests.architecture.sources import (
     code_blocks,
     documentation,
     documents,
+    repository_files,
     shown,
     tree,
 )
@@ -240,9 +241,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 def test_records_that_the_code_names_exist() -> None:
-    sources = [
-        path for folder in ("src", "tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py")
-    ]
+    sources = [path for path in repository_files() if path.suffix == ".py"]
     named = {
         (shown(path), name)
         for path in [*sources, ROOT / "pyproject.toml"]

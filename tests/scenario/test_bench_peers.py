@@ -60,8 +60,8 @@ def test_everybody_is_measured_by_default() -> None:
 
 def test_some_may_be_selected_and_surehook_is_always_there() -> None:
     chosen = select(["bullmq", "dbos"], node=True)
-    assert {entry.name for entry in chosen.ingest} == {SUREHOOK, "bullmq", "dbos"}
-    assert {entry.name for entry in chosen.processing} == {SUREHOOK, "bullmq", "dbos"}
+    assert {entry.peer.name for entry in chosen.ingest} == {SUREHOOK.name, "bullmq", "dbos"}
+    assert {entry.peer.name for entry in chosen.processing} == {SUREHOOK.name, "bullmq", "dbos"}
 
 
 def test_surehook_alone_is_no_comparison() -> None:
@@ -103,7 +103,7 @@ def test_every_row_says_what_it_promises(entry: Entry) -> None:
         said = re.search(
             r"once per event|once while it waits|once until it has run", entry.variant.durability
         )
-        assert bool(said) is entry.deduplicates
+        assert bool(said) is entry.peer.deduplicates
 
 
 def test_rows_are_told_apart_by_their_titles() -> None:
@@ -204,8 +204,8 @@ def test_redis_counts_what_it_keeps(appendfsync: str) -> None:
 @pytest.mark.timeout(200)
 def test_surehook_is_measured_and_counted(postgres: PostgresServer, tmp_path: Path) -> None:
     ours = select([], node=True)
-    received = [entry for entry in ours.ingest if entry.name == SUREHOOK]
-    processed = [entry for entry in ours.processing if entry.name == SUREHOOK]
+    received = [entry for entry in ours.ingest if entry.is_surehook]
+    processed = [entry for entry in ours.processing if entry.is_surehook]
     said: list[str] = []
     suite = PeerSuite(shelves(tmp_path, postgres), Sizes(1, quick=True), said.append)
     ingest, processing = suite.everything(Selection(received, processed, left_out=()))

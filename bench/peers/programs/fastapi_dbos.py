@@ -9,8 +9,7 @@ from threading import Event as Signal
 from typing import Any
 
 from common import Verified, answer, await_start, begun, serve
-from dbos import DBOS, DBOSClient
-from dbos._error import DBOSWorkflowIDInUseError
+from dbos import DBOS, DBOSClient, error
 from fastapi import FastAPI
 
 _, verb, url, *_ = sys.argv
@@ -43,7 +42,7 @@ def receive(webhook: Verified) -> dict[str, bool]:
     }
     try:
         app.state.client.enqueue(options, webhook.data)
-    except DBOSWorkflowIDInUseError:
+    except error.DBOSWorkflowIDInUseError:
         return answer(duplicate=True)
     return answer(duplicate=False)
 
