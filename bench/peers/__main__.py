@@ -30,6 +30,7 @@ ROUNDS = 5
 WIDTH = 160
 COLUMNS = (
     Column("store\nCPU us", "store_cpu_us"),
+    Column("both\nCPU us", "whole_cpu_us"),
     Column("p50 ms", "p50_ms", 1),
     Column("p99 ms", "p99_ms", 1),
 )

@@ -20,6 +20,8 @@ from bench.rounds import take_turns
 LOOK_EVERY = 0.05
 #: Events of every run of a quick round.
 FEW = 100
+#: What is kept of a run of ingest, beside its rate.
+DETAILS = ("p50_ms", "p99_ms", "generator_cpu_us", "store_cpu_us", "whole_cpu_us")
 #: Tables that PostgreSQL does not write to its log, and loses in a crash.
 UNLOGGED = "SELECT 1 FROM pg_class WHERE relpersistence = 'u'"
 
@@ -83,7 +85,7 @@ class PeerSuite:
             seen = self._send(entry, store)
             if entry.place is Place.POSTGRESQL and store.holds(UNLOGGED):
                 raise BenchError(f"{entry.variant.name} has tables that a crash empties")
-        details = {name: seen[name] for name in ("p50_ms", "p99_ms", "generator_cpu_us", "store_cpu_us")}
+        details = {name: seen[name] for name in DETAILS}
         return Run(entry.variant.name, seen["rate"], seen["cpu_us"], int(seen["sent"]), details)
 
     def _send(self, entry: Entry, store: Store) -> dict[str, Any]:
@@ -93,6 +95,7 @@ class PeerSuite:
             before = store.seconds()
             seen = run("bench.load", *arguments)
             seen["store_cpu_us"] = (store.seconds() - before) / seen["sent"] * 1e6
+            seen["whole_cpu_us"] = seen["cpu_us"] + seen["store_cpu_us"]
         if seen["wrong"]:
             raise BenchError(f"{entry.variant.name}: wrong answers: {seen['wrong']}")
         _expect(entry, "stored", store.count(entry.kept.stored), seen["sent"])
@@ -127,8 +130,9 @@ def _work_off(entry: Entry, store: Store, worker: Child, total: int) -> Run:
         time.sleep(LOOK_EVERY)
     seconds = time.perf_counter() - began
     used, served = family_seconds(worker.pid) - cpu, store.seconds() - server
-    details = {"store_cpu_us": served / waiting * 1e6}
-    return Run(entry.variant.name, waiting / seconds, used / waiting * 1e6, total, details)
+    own, stores = used / waiting * 1e6, served / waiting * 1e6
+    details = {"store_cpu_us": stores, "whole_cpu_us": own + stores}
+    return Run(entry.variant.name, waiting / seconds, own, total, details)
 
 
 def _expect(entry: Entry, what: str, seen: float, expected: float) -> None:
