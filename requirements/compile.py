@@ -43,7 +43,7 @@ def main() -> None:
     compile_file("scaled.txt", scaled, tested="dev.txt")
     compile_file("build.txt", document["build-system"]["requires"], tested="dev.txt")
     peers = HERE.parent / "bench" / "peers"
-    compile_file(str(peers / "requirements.txt"), [f"-r {peers / 'requirements.in'}"])
+    compile_file(str(peers / "requirements.txt"), [f"-r {peers / 'requirements.in'}", *EARLIER_PATCHES])
 
 
 if __name__ == "__main__":
