@@ -166,7 +166,26 @@ async def test_the_headers_of_a_delivery(receiver: Receiver) -> None:
     assert request.header("x-team") == "billing"
     assert request.header("authorization") == "Bearer t"
     assert request.header("content-length") == str(len(message.body))
+    assert request.header("host") == f"127.0.0.1:{receiver.port}"
+    assert request.header("accept") == "*/*"
+    assert not request.has("transfer-encoding")
     assert request.path == "/hooks"
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("", "/"),
+        ("/a/b?tenant=1&x=y", "/a/b?tenant=1&x=y"),
+        ("/ä", "/%C3%A4"),
+        ("/x#fragment", "/x"),
+        ("/a%2Fb?q=%20", "/a%2Fb?q=%20"),
+        ("?only=query", "/?only=query"),
+    ],
+)
+async def test_the_target_of_a_delivery(receiver: Receiver, path: str, sent: str) -> None:
+    assert await send_one(f"http://127.0.0.1:{receiver.port}{path}") == Delivered()
+    assert receiver.requests[0].path == sent
 
 
 async def test_every_try_has_the_same_id_and_a_fresh_time_and_signature(receiver: Receiver) -> None:
@@ -184,7 +203,9 @@ async def test_every_try_has_the_same_id_and_a_fresh_time_and_signature(receiver
     assert first.body == second.body
 
 
-@pytest.mark.parametrize("trace", ["nonsense", f"{TRACE}\r\nx-evil: 1", ""])
+@pytest.mark.parametrize(
+    "trace", ["nonsense", f"{TRACE}\r\nx-evil: 1", "", f"01{TRACE[2:]}-\rx-evil: 1", f"01{TRACE[2:]}-ä"]
+)
 async def test_a_trace_context_that_is_none_is_left_out(receiver: Receiver, trace: str) -> None:
     async with transport(receiver.url) as made:
         assert await made.send([claim(traceparent=trace)]) == [Delivered()]
@@ -222,6 +243,68 @@ async def test_a_connection_that_the_receiver_closed_meanwhile_costs_no_try() ->
         assert await made.send([claim()]) == [Delivered()]
         assert await made.send([claim()]) == [Delivered()]
         assert server.connections == 2
+
+
+async def test_a_connection_that_is_closed_each_time_costs_the_try() -> None:
+    """It is tried once more on a new connection, and no more often."""
+    requests = 0
+
+    async def answer_the_first(peer: Peer) -> None:
+        nonlocal requests
+        while True:
+            await peer.request()
+            requests += 1
+            if requests > 1:
+                return
+            await peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async with misbehaving(answer_the_first) as server, transport(server.url) as made:
+        assert await made.send([claim()]) == [Delivered()]
+        [outcome] = await made.send([claim()])
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.error_type == "Disconnected"
+    assert (requests, server.connections) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", 1),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 1),
+        (b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 1),
+        (b"HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno", 1),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 3),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", 3),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n" + b"x" * 70_000, 3),
+        (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", 3),
+    ],
+)
+async def test_a_connection_is_used_again_when_the_answer_was_read_to_its_end(
+    answer: bytes, connections: int
+) -> None:
+    async def behaviour(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(answer)
+
+    async with misbehaving(behaviour) as server, transport(server.url) as made:
+        outcomes = [outcome for _ in range(3) for outcome in await made.send([claim()])]
+    assert [isinstance(outcome, Delivered) for outcome in outcomes] == [b" 20" in answer] * 3
+    assert server.connections == connections
+
+
+async def test_an_answer_that_comes_before_the_body_has_left_counts_and_ends_the_connection() -> None:
+    async def refuse(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await peer.gone()
+
+    async with misbehaving(refuse) as server, transport(server.url) as made:
+        for connections in (1, 2):
+            [outcome] = await made.send([claim(body=b"x" * 16 * 1024 * 1024)])
+            assert isinstance(outcome, Failed)
+            assert outcome.failure.status == 413
+            assert server.connections == connections
 
 
 async def test_proxies_and_netrc_of_the_environment_are_not_used(

@@ -1,7 +1,8 @@
 """The connections of one destination: aiohttp's pool, with two gaps closed that a hostile or broken receiver could use.
 
-Rests on names inside aiohttp that are not public (``TCPConnector._get``, ``_factory``), so its minor version is bounded in
-pyproject.toml; ``tests/unit/publish/test_connections.py`` fails when they change their meaning.
+This and ``wire.py`` rest on names inside aiohttp that are not public (``TCPConnector._get`` and ``_factory``, what a
+``ResponseHandler`` offers, what a connector asks of a ``ClientRequest``), so its minor version is bounded in pyproject.toml;
+``tests/unit/publish/test_connections.py`` fails when they change their meaning.
 """
 
 from __future__ import annotations
@@ -23,12 +24,19 @@ MAX_RECEIVED: Final = 512 * 1024
 class CountingHandler(ResponseHandler):
     """A connection that gives up on a receiver which sends too much for one request."""
 
+    #: How many requests it was used for, the present one included.
+    requests = 0
     _received = 0
 
     def set_response_params(self, **parameters: Any) -> None:
-        """A new request: the count begins anew."""
+        """A new request: the count of bytes begins anew."""
+        self.requests += 1
         self._received = 0
         super().set_response_params(**parameters)
+
+    async def drained(self) -> None:
+        """Wait until the socket takes more. Raises ConnectionError when it was closed."""
+        await self._drain_helper()
 
     def data_received(self, data: bytes) -> None:
         """Count, and break the connection off past the limit."""

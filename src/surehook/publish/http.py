@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import aiohttp
 
-from surehook.clock import Clock
-from surehook.config import MIB, DestinationSettings
+from surehook.clock import Clock, Millis
+from surehook.config import DestinationSettings
 from surehook.errors import ConfigurationError
 from surehook.ids import MESSAGE_PREFIX, typeid
 from surehook.model import MessageClaim
-from surehook.publish import Outcome
+from surehook.publish import Delivered, Outcome
 from surehook.publish.answers import Answer, Try, judge, unanswered
-from surehook.publish.egress import check_url, connector
+from surehook.publish.deadlines import Deadlines
+from surehook.publish.egress import check_url
 from surehook.publish.signing import Signer
+from surehook.publish.wire import Reply, Wire
 from surehook.secrets import Secret
 from surehook.telemetry import parse_traceparent
 from surehook.version import __version__
@@ -27,8 +28,7 @@ from surehook.version import __version__
 #: Bytes of an answer's body that are read; then the connection is closed.
 MAX_ANSWER: Final = 16 * 1024
 
-#: How long an idle connection is kept, in seconds: shorter than the usual 60 s and more of receivers.
-_KEEP_ALIVE: Final = 15.0
+_DELIVERED: Final = Delivered()
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -82,10 +82,15 @@ class HttpTransport:
         self._url = check_url(name, settings.url, settings.allow_private)
         self._settings = settings
         self._signer = Signer(name, secrets)
-        self._headers = {"user-agent": f"Surehook/{__version__}", **check_headers(name, settings.headers)}
+        self._headers = {
+            "user-agent": f"Surehook/{__version__}",
+            **check_headers(name, settings.headers),
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+        }
         self._clock = clock
         self._tls: ssl.SSLContext | bool = tls if tls is not None else True
-        self._session: aiohttp.ClientSession | None = None
+        self._way: _Way | None = None
 
     async def send(self, claims: Sequence[MessageClaim]) -> list[Outcome]:
         """See ``Transport.send``; several messages are sent side by side."""
@@ -95,112 +100,80 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        if self._way is not None:
+            self._way.deadlines.close()
+            await self._way.wire.close()
 
     async def _send_one(self, claim: MessageClaim) -> Outcome:
         started = self._clock.now()
         try:
-            answer = await self._exchange(claim)
+            reply = await self._exchange(claim, started)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this try's outcome, and never the lane's end
             return unanswered(error, Try(self._name, started, self._clock.now()))
+        if 200 <= reply.status < 300:
+            return _DELIVERED
+        answer = Answer(reply.status, reply.phrase, reply.headers, bytes(reply.body))
         return judge(answer, Try(self._name, started, self._clock.now()))
 
-    async def _exchange(self, claim: MessageClaim) -> Answer:
-        deadline = asyncio.get_running_loop().time() + self._settings.timeout / 1000
-        async with asyncio.timeout_at(deadline):
-            response = await self._answered(claim)
-        body = await _read(response, deadline)
-        return Answer(response.status, response.reason or "", response.headers, body)
+    async def _exchange(self, claim: MessageClaim, now: Millis) -> Reply:
+        way = self._way or self._open()
+        with way.deadlines.begin() as deadline:
+            reply = await way.wire.post(self._headers_of(claim, now), claim.body)
+        if reply.ended:
+            reply.close()
+        else:
+            await _read(reply, deadline.at)
+        return reply
 
-    async def _answered(self, claim: MessageClaim) -> aiohttp.ClientResponse:
-        connection = _Connection()
-        try:
-            return await self._post(claim, connection)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # A kept connection that the receiver closed just now says nothing about the receiver. To send again is
-            # harmless: the id is the same.
-            if not connection.reused:
-                raise
-            return await self._post(claim, _Connection())
-
-    async def _post(self, claim: MessageClaim, connection: _Connection) -> aiohttp.ClientResponse:
-        return await self._open().post(
-            self._url,
-            data=_payload(claim.body),
-            headers=self._headers_of(claim),
-            allow_redirects=False,
-            ssl=self._tls,
-            trace_request_ctx=connection,
-        )
-
-    def _headers_of(self, claim: MessageClaim) -> dict[str, str]:
-        id = typeid(MESSAGE_PREFIX, claim.id)
-        headers = {
-            **self._headers,
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-            **self._signer.headers(id, self._clock.now(), claim.body),
-        }
-        if claim.traceparent is not None and parse_traceparent(claim.traceparent) is not None:
-            headers["traceparent"] = claim.traceparent
+    def _headers_of(self, claim: MessageClaim, now: Millis) -> dict[str, str]:
+        headers = self._signer.headers(typeid(MESSAGE_PREFIX, claim.id), now, claim.body)
+        trace = claim.traceparent
+        # what a later version may append to it can hold anything
+        if trace is not None and parse_traceparent(trace) is not None and _is_plain(trace):
+            headers["traceparent"] = trace
         return headers
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> _Way:
         # Made at the first message, for it needs the running loop.
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=connector(allow_private=self._settings.allow_private, keep_alive=_KEEP_ALIVE),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                read_bufsize=MAX_ANSWER,
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._settings.connect_timeout / 1000),
-                trace_configs=[_tracing()],
-            )
-        return self._session
+        settings = self._settings
+        wire = Wire(
+            self._url,
+            self._headers,
+            allow_private=settings.allow_private,
+            tls=self._tls,
+            connect_timeout=settings.connect_timeout / 1000,
+            read_ahead=MAX_ANSWER,
+        )
+        self._way = _Way(wire, Deadlines(settings.timeout / 1000))
+        return self._way
 
 
-def _payload(body: bytes) -> bytes | io.BytesIO:
-    # In one piece aiohttp would copy a large body into the socket's buffer at once.
-    return body if len(body) <= MIB else io.BytesIO(body)
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
-class _Connection:
-    """Of one request: whether its connection was open already."""
+class _Way(NamedTuple):
+    """What a transport has of an event loop."""
 
-    reused = False
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    async def note(
-        _: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams
-    ) -> None:
-        context.trace_request_ctx.reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(note)
-    return config
+    wire: Wire
+    deadlines: Deadlines
 
 
-async def _read(response: aiohttp.ClientResponse, deadline: float) -> bytes:
-    """The first MAX_ANSWER bytes of the body.
+async def _read(reply: Reply, deadline: float) -> None:
+    """Read the first MAX_ANSWER bytes of the body.
 
     The status has told all that matters, so a body that breaks off, or lasts too long, is no error.
     """
-    body = bytearray()
     try:
+        if reply.complete:
+            await reply.read(MAX_ANSWER)
+            return
         async with asyncio.timeout_at(deadline):
-            while len(body) < MAX_ANSWER and (part := await response.content.read(MAX_ANSWER - len(body))):
-                body += part
+            await reply.read(MAX_ANSWER)
     except (aiohttp.ClientError, OSError):
         pass
     finally:
-        # At its end the connection went back to the pool already; otherwise the rest is not waited for.
-        response.close()
-    return bytes(body)
+        reply.close()
 
 
 def check_headers(name: str, headers: Mapping[str, str]) -> dict[str, str]:

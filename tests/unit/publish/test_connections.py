@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from surehook.clock import SystemClock
 from surehook.config import DestinationSettings
@@ -15,6 +18,7 @@ from surehook.ids import MessageId, uuid7
 from surehook.model import MessageClaim
 from surehook.publish import Delivered, Failed, Outcome
 from surehook.publish.http import HttpTransport
+from surehook.publish.wire import Target, Wire
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -112,3 +116,25 @@ async def test_a_good_connection_is_kept() -> None:
         for _ in range(5):
             assert await send(transport) == Delivered()
     assert connections == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080/x?y", "https://ledger.example.com./", "https://[::1]/"]
+)
+@pytest.mark.parametrize("tls", [True, ssl.create_default_context()])
+async def test_connections_are_kept_under_the_key_that_aiohttp_would_use(
+    url: str, tls: ssl.SSLContext | bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    usual = aiohttp.ClientRequest("POST", URL(url), loop=loop, ssl=tls)
+    target = Target("POST", URL(url), loop=loop, ssl=tls)
+    assert target.connection_key == usual.connection_key
+    assert target.connection_key is target.connection_key
+    assert usual.headers["host"] == URL(url).host_port_subcomponent
+
+
+async def test_a_header_that_holds_the_end_of_a_line_is_never_sent() -> None:
+    url = URL("http://127.0.0.1:9/")
+    for value in ("a\r\nx-evil: 1", "a\nx", "a\rx", "a\0"):
+        with pytest.raises(ValueError, match="the end of a line"):
+            Wire(url, {"x": value}, allow_private=True, tls=True, connect_timeout=1, read_ahead=1)
