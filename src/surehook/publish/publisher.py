@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from surehook.clock import Clock, Millis
-from surehook.grouping import GroupCommit
+from surehook.publish.ends import Ends
 from surehook.publish.lane import Lane, Office, Route, Timing
 from surehook.service import Duty, Service
 from surehook.storage import Storage
@@ -34,8 +34,8 @@ class Publisher:
         self._routes = routes
         self._clock = clock
         self._timing = timing or Timing()
-        self._settlements = GroupCommit(storage.settle_messages)
-        office = Office(storage, self._settlements, clock, self._timing, worker)
+        self._ends = Ends(storage, clock)
+        office = Office(storage, self._ends, clock, self._timing, worker)
         self._lanes = {route.name: Lane(route, office, partial(self.wake, (route.name,))) for route in routes}
         self._claiming = Service(
             [Duty(_duty(name), lane.run_once, self._timing.poll) for name, lane in self._lanes.items()]
@@ -44,7 +44,7 @@ class Publisher:
 
     @property
     def in_flight(self) -> int:
-        """Messages that are being sent or settled now."""
+        """Messages that are claimed and not settled yet."""
         return sum(len(lane.flights) for lane in self._lanes.values())
 
     def start(self) -> None:
@@ -63,21 +63,21 @@ class Publisher:
         await self._lanes[destination].run_once()
 
     async def heartbeat(self) -> None:
-        """Prolong the leases of what is being sent or settled."""
+        """Prolong the leases of what is held: in hand, being sent, being settled."""
         flights = [flight for lane in self._lanes.values() for flight in lane.flights]
         if not flights:
             return
         lease_until = Millis(self._clock.now() + self._timing.lease)
         lost = set(await self._storage.extend_messages([flight.claim for flight in flights], lease_until))
         for flight in flights:
-            if flight.claim.id not in lost:
-                flight.lease_until = lease_until
+            flight.lease_until = self._clock.now() if flight.claim.id in lost else lease_until
 
     async def stop(self, drain_timeout: int) -> None:
         """Stop claiming, let what is being sent finish within ``drain_timeout`` ms, then give the rest back uncounted."""
         deadline = asyncio.get_running_loop().time() + drain_timeout / 1000
         await self._claiming.stop(drain_timeout)
         await asyncio.gather(*(lane.drain(deadline, _GRACE) for lane in self._lanes.values()))
+        self._ends.close()
         await self._heartbeat.stop()
         await asyncio.gather(*(route.transport.close() for route in self._routes))
 
