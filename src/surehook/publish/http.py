@@ -12,12 +12,12 @@ import aiohttp
 
 from surehook.clock import Clock, Millis
 from surehook.config import DestinationSettings
+from surehook.deadlines import Deadlines
 from surehook.errors import ConfigurationError
 from surehook.ids import MESSAGE_PREFIX, typeid
 from surehook.model import MessageClaim
 from surehook.publish import Delivered, Outcome
 from surehook.publish.answers import Answer, Try, judge, unanswered
-from surehook.publish.deadlines import Deadlines
 from surehook.publish.egress import check_url
 from surehook.publish.signing import Signer
 from surehook.publish.wire import Reply, Wire

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from surehook.clock import Clock, Millis
+from surehook.deadlines import Deadlines
 from surehook.errors import LeaseLost, Reject, Retry, TransactionError, TurnLost
 from surehook.handlers import CompletingHandler, Event, Handler
 from surehook.handlers.transaction import Transaction, sync_transaction_of, within
@@ -23,7 +24,6 @@ from surehook.model import Failure, Settlement
 from surehook.outbox import MessageBuffer
 from surehook.retry import RetryPolicy
 from surehook.storage import UnitOfWork
-from surehook.work.deadline import Deadline
 from surehook.work.threads import HandlerThreads
 
 _OWN_CODE = str(Path(__file__).parent.parent)
@@ -86,6 +86,13 @@ class Execution:
         self._clock = clock
         self._timeout = timeout
         self._worker = worker
+        #: For each timeout that some handler has.
+        self._deadlines: dict[int, Deadlines] = {}
+
+    def close(self) -> None:
+        """Give the timers back, when nothing runs any more."""
+        for deadlines in self._deadlines.values():
+            deadlines.close()
 
     async def run(self, attempt: Attempt, handlers: Sequence[Handler]) -> Outcome:
         """The outcome; never raises but for the cancellation of its caller, LeaseLost, and TurnLost.
@@ -127,7 +134,7 @@ class Execution:
 
     async def _call(self, handler: Handler, attempt: Attempt) -> Settlement | None:
         timeout = self._timeout if handler.timeout is None else handler.timeout
-        deadline = Deadline(timeout / 1000)
+        deadline = self._deadlines_of(timeout).begin()
         # the transaction's budget is used up: nothing that the attempt does can be kept any more
         attempt.unit.on_expired(deadline.end)
         try:
@@ -136,9 +143,14 @@ class Execution:
         except TimeoutError as error:
             if deadline.ended:
                 await attempt.unit.execute("SELECT 1")  # raises the error that says why
-            if deadline.over:
+            if deadline.expired:
                 raise HandlerTimeout(f"{handler.name} did not return within {timeout} ms") from error
             raise
+
+    def _deadlines_of(self, timeout: int) -> Deadlines:
+        if timeout not in self._deadlines:
+            self._deadlines[timeout] = Deadlines(timeout / 1000)
+        return self._deadlines[timeout]
 
     async def _invoke(self, handler: Handler, attempt: Attempt) -> Settlement | None:
         """Run it, wherever it runs. A handler that commits the completion itself leaves the settlement."""

@@ -125,6 +125,7 @@ class Worker:
         if self._running:
             logger.error("%d handlers ignore their cancellation and are left behind", len(self._running))
         await self._settlements.drain()
+        self._execution.close()
         self.threads.close()
 
     async def _wait_for_the_end(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from surehook.publish.deadlines import Deadlines
+from surehook.deadlines import Deadlines
 
 NEVER = 3_600
 
@@ -102,3 +102,25 @@ async def test_a_thousand_blocks_share_a_timer(monkeypatch: pytest.MonkeyPatch) 
     assert len(timers) == 1
     deadlines.close()
     assert timers[0].cancelled()
+
+
+async def test_somebody_can_end_one_before_its_time() -> None:
+    deadlines = Deadlines(NEVER)
+    deadline = deadlines.begin()
+    asyncio.get_running_loop().call_soon(deadline.end)
+    with pytest.raises(TimeoutError), deadline:
+        await asyncio.Event().wait()
+    assert deadline.ended
+    assert deadline.expired
+    deadlines.close()
+
+
+async def test_what_is_ended_too_late_leaves_the_task_alone() -> None:
+    deadlines = Deadlines(NEVER)
+    with deadlines.begin() as deadline:
+        await asyncio.sleep(0)
+    deadline.end()
+    await asyncio.sleep(0)
+    assert deadline.ended
+    assert not deadline.expired
+    deadlines.close()

@@ -60,15 +60,25 @@ class Deadlines:
 class Deadline:
     """``with``: a task that is still inside when the time is over gets a TimeoutError. Entered once."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "at")
+    __slots__ = ("_cancelling", "_deadlines", "_task", "at", "ended", "expired")
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
+        #: Who is inside.
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
-        self._expired = False
+        #: The task inside was told that the time is over.
+        self.expired = False
+        #: Somebody has said that it is over.
+        self.ended = False
         #: When it expires, by the loop's clock.
         self.at = 0.0
+
+    def end(self) -> None:
+        """The time is over now; of no effect on a task that has left."""
+        self.ended = True
+        self._deadlines.leave(self)
+        self.expire()
 
     def __enter__(self) -> Deadline:
         task = asyncio.current_task()
@@ -82,16 +92,17 @@ class Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._expired:
+        task, self._task = self._task, None
+        if not self.expired:
             self._deadlines.leave(self)
             return
         # somebody else may have cancelled the task as well: then it ends
-        ours = self._task is not None and self._task.uncancel() <= self._cancelling
+        ours = task is not None and task.uncancel() <= self._cancelling
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def expire(self) -> None:
         """Break the task off."""
-        self._expired = True
-        if self._task is not None:
+        if self._task is not None and not self.expired:
+            self.expired = True
             self._task.cancel()
