@@ -1,7 +1,8 @@
 """``python -m bench [--quick]``: every comparison, a table, and ``bench/results.json``.
 
-``python -m bench scaled`` measures the scaled profile instead, ``python -m bench peers`` other tools on the same work; each
-has a ``--help``.
+``python -m bench scaled`` measures the scaled profile instead, ``python -m bench peers`` other tools on the same work,
+``python -m bench running`` Surehook at a given rate, in all its roles at once and over time; each takes ``--help``. The parts
+of the last one need no ``running``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from rich.console import Console
 from bench import report, suite
 from bench.peers.__main__ import main as peers
 from bench.processes import BenchError
+from bench.running.__main__ import PARTS
+from bench.running.__main__ import main as running
 from bench.scaled.__main__ import main as scaled
 
 HERE = Path(__file__).parent
@@ -24,9 +27,13 @@ HERE = Path(__file__).parent
 
 def main(arguments: Sequence[str]) -> int:
     """0 when every run was verified, 1 when one was not: then there are no numbers."""
-    mains = {"scaled": scaled, "peers": peers}
-    other = mains.get(arguments[0]) if arguments else None
-    return other(arguments[1:]) if other else embedded(arguments)
+    others = {"scaled": scaled, "peers": peers, "running": running}
+    match arguments:
+        case [name, *rest] if name in others:
+            return others[name](rest)
+        case [part, *_] if part in PARTS:
+            return running(arguments)
+    return embedded(arguments)
 
 
 def embedded(given: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+import msgspec
 import uvloop
 from examples.demo.samples import stripe_body
 
@@ -31,10 +32,20 @@ CONNECTIONS = 64
 WARM_UP = 200
 
 
-def make_requests(count: int, run: str) -> list[bytes]:
-    """``count`` complete HTTP requests, signed by Stripe's scheme, about 1 KB of body each."""
-    body, at = stripe_body("invoice.paid", 0, {}), int(time.time())
+def make_requests(count: int, run: str, size: int = 0) -> list[bytes]:
+    """``count`` complete HTTP requests, signed by Stripe's scheme, about 1 KB of body each, or ``size`` bytes."""
+    body, at = make_body(size), int(time.time())
     return [request(body.replace(ID, b"evt_%s_%d" % (run.encode(), number)), at) for number in range(count)]
+
+
+def make_body(size: int) -> bytes:
+    """The sample, with so many more lines on its invoice that it has ``size`` bytes or a few more; 0 for none."""
+    body = stripe_body("invoice.paid", 0, {})
+    lines = [
+        {"id": f"il_{number:024d}", "object": "line_item", "amount": 100 * number, "currency": "eur"}
+        for number in range(max(0, size - len(body)) // 90)
+    ]
+    return stripe_body("invoice.paid", 0, {"lines": {"object": "list", "data": lines}}) if lines else body
 
 
 def request(body: bytes, at: int) -> bytes:
@@ -49,21 +60,40 @@ def request(body: bytes, at: int) -> bytes:
     return head.encode() + body
 
 
-class Tally:
+class Answers:
+    """What has been answered so far."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.wrong: list[bytes] = []
+        self.duplicates = 0
+
+    def answer(self, answer: bytes, seconds: float) -> None:
+        """Count one: right is 200, and whether it is a duplicate or not."""
+        self.seconds.append(seconds)
+        if not (answer.startswith(b"HTTP/1.1 200") and b'"duplicate":' in answer):
+            self.wrong.append(answer[:300])
+        elif b'"duplicate":true' in answer:
+            self.duplicates += 1
+
+    def expect(self, duplicates: int) -> None:
+        """It is wrong as well if not so many of them were duplicates."""
+        if self.duplicates != duplicates:
+            self.wrong.append(b"%d answers say duplicate, expected %d" % (self.duplicates, duplicates))
+
+
+class Tally(Answers):
     """Answers so far; ``ended`` is set with the last."""
 
     def __init__(self, requests: Sequence[bytes]) -> None:
+        super().__init__()
         self.requests: Iterator[bytes] = iter(requests)
         self.missing = len(requests)
-        self.seconds: list[float] = []
-        self.wrong: list[bytes] = []
         self.ended = asyncio.get_running_loop().create_future()
 
     def answer(self, answer: bytes, seconds: float) -> None:
-        """Count one: right is 200 and not a duplicate."""
-        self.seconds.append(seconds)
-        if not (answer.startswith(b"HTTP/1.1 200") and b'"duplicate":false' in answer):
-            self.wrong.append(answer[:300])
+        """Count one, and see whether it is the last."""
+        super().answer(answer, seconds)
         self.missing -= 1
         if not self.missing and not self.ended.done():
             self.ended.set_result(None)
@@ -126,18 +156,49 @@ async def send(ports: Sequence[int], requests: Sequence[bytes], patience: float 
     return tally
 
 
-async def measure(ports: Sequence[int], servers: Sequence[int], count: int) -> dict[str, object]:
-    """Warm up, then send ``count`` requests against the clock; ``servers`` are the processes whose CPU time is taken."""
-    requests = make_requests(WARM_UP + count, str(os.getpid()))
-    warm = await send(ports, requests[:WARM_UP])
-    own, theirs, began = cpu_seconds(os.getpid()), sum(map(cpu_seconds, servers)), time.perf_counter()
-    tally = await send(ports, requests[WARM_UP:])
+class Load(msgspec.Struct, frozen=True):
+    """What is sent against the clock: so many requests, of about so many bytes, and the share that repeats earlier ones."""
+
+    count: int
+    size: int = 0
+    repeated: float = 0.0
+
+    @property
+    def repeats(self) -> int:
+        """How many requests are repetitions; the first time they are sent before the clock starts."""
+        return round(self.count * self.repeated)
+
+    def make(self, run: str) -> tuple[list[bytes], list[bytes]]:
+        """The requests to warm up with, and those against the clock, with the repetitions spread over them."""
+        fresh = make_requests(WARM_UP + self.count, run, self.size)
+        if not self.repeats:
+            return fresh[:WARM_UP], fresh[WARM_UP:]
+        early = fresh[: WARM_UP + self.repeats]
+        timed, again = fresh[len(early) :] + early[WARM_UP:], self.count - self.repeats
+        order = sorted(
+            range(self.count), key=lambda n: (n - again) / self.repeats if n >= again else n / again
+        )
+        return early, [timed[number] for number in order]
+
+
+async def measure(ports: Sequence[int], servers: Sequence[int], load: Load) -> dict[str, object]:
+    """Warm up, then send the load against the clock; ``servers`` are the processes whose CPU time is taken."""
+    early, requests = load.make(str(os.getpid()))
+    count = len(requests)
+    warm = await send(ports, early)
+    own, theirs, began = cpu_seconds(os.getpid()), list(map(cpu_seconds, servers)), time.perf_counter()
+    tally = await send(ports, requests)
     seconds = time.perf_counter() - began
+    used = [
+        (cpu_seconds(server) - before) / count * 1e6 for server, before in zip(servers, theirs, strict=True)
+    ]
+    tally.expect(load.repeats)
+    warm.expect(0)
     return {
-        "sent": len(requests),
+        "sent": len(early) + count - load.repeats,
         "wrong": [answer.decode(errors="replace") for answer in (warm.wrong + tally.wrong)[:3]],
         "rate": count / seconds,
-        "cpu_us": (sum(map(cpu_seconds, servers)) - theirs) / count * 1e6,
+        "cpu_us": sum(used),
         "generator_cpu_us": (cpu_seconds(os.getpid()) - own) / count * 1e6,
         "p50_ms": percentile(tally.seconds, 0.5) * 1000,
         "p99_ms": percentile(tally.seconds, 0.99) * 1000,
@@ -155,9 +216,16 @@ def main() -> None:
     parser.add_argument("--port", type=int, nargs="+", required=True)
     parser.add_argument("--server", type=int, nargs="+", required=True, help="process id")
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument(
+        "--size", type=int, default=0, help="bytes of a body; somewhat less than 1 KB by default"
+    )
+    parser.add_argument(
+        "--repeated", type=float, default=0.0, help="the share of requests that are repetitions"
+    )
     arguments = parser.parse_args()
+    load = Load(arguments.count, arguments.size, arguments.repeated)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps(runner.run(measure(arguments.port, arguments.server, arguments.count))))
+        print(json.dumps(runner.run(measure(arguments.port, arguments.server, load))))
 
 
 if __name__ == "__main__":

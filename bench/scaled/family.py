@@ -65,8 +65,11 @@ class Family:
 
 @contextmanager
 def family(role: str, count: int, *arguments: object) -> Iterator[Family]:
-    """So many processes of one role, loaded and waiting; those of ingest have a port each."""
-    ports = [free_port() for _ in range(count)] if role == "ingest" else []
+    """So many processes of one role, loaded and waiting; those of ingest have a port each.
+
+    ``role`` may be several roles, with commas in between.
+    """
+    ports = [free_port() for _ in range(count)] if "ingest" in role.split(",") else []
     own: list[tuple[object, ...]] = [("--port", port) for port in ports] or [()] * count
     with ExitStack() as stack:
         children = [stack.enter_context(child("bench.scaled.node", role, *arguments, *each)) for each in own]

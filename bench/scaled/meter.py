@@ -15,7 +15,7 @@ from bench.scaled.ground import Ground, await_clients
 
 _LOG_END: Final = "SELECT CAST(pg_current_wal_insert_lsn() - '0/0' AS bigint)"
 #: Tables with their indexes and what is too long for a row; a partitioned table has nothing itself.
-_DISK: Final = """
+DISK: Final = """
 SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class
 WHERE relkind = 'r' AND relnamespace = to_regnamespace('public')
 """
@@ -108,7 +108,7 @@ class Meter:
 def _count(look: ServerLook) -> _Counted:
     moved = look.number("SELECT CAST(current_setting('server_version_num') AS integer)") >= 180_000
     return _Counted(
-        look.number(_DISK),
+        look.number(DISK),
         look.number(_TRANSACTIONS),
         look.number(_PAGES),
         look.number(_SYNCS_18 if moved else _SYNCS),

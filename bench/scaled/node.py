@@ -1,7 +1,7 @@
-"""One process of Surehook with one role, as ``surehook run --role`` runs it.
+"""One process of Surehook with one role or several, as ``surehook run --role`` runs it.
 
-``python -m bench.scaled.node ROLE DATABASE [--queue URL] [--port N] [--sink N] [--app NAME]``. It loads its code, says so,
-and waits for a line before it opens the database; then it says so again, and works until it is killed.
+``python -m bench.scaled.node ROLE[,ROLE] DATABASE [--queue URL] [--port N] [--sink N] [--app NAME]``. It loads its code,
+says so, and waits for a line before it opens the database; then it says so again, and works until it is killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.node import CONCURRENCY
 from bench.scaled.application import timed
 from surehook import App
 from surehook.config import DestinationSettings, ProviderSettings, ServerSettings, Settings
-from surehook.wiring import ROLES, Node
+from surehook.wiring import ROLES, Node, Role
 
 APPS: Mapping[str, App] = {
     "with_tx": application.with_tx,
@@ -49,6 +49,14 @@ def settings(database: str, queue: str, port: int, sink: int) -> Settings:
     )
 
 
+def roles_of(text: str) -> list[Role]:
+    """One or more, with commas in between."""
+    names = text.split(",")
+    if unknown := set(names) - set(ROLES):
+        raise argparse.ArgumentTypeError(f"no such role: {', '.join(unknown)}")
+    return [role for role in ROLES if role in names]
+
+
 def say(word: str) -> None:
     """One line for the parent."""
     print(json.dumps(word), flush=True)
@@ -64,7 +72,7 @@ async def work(node: Node, *, listen: bool) -> None:
 def main() -> None:
     """Until it is killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("roles", type=roles_of)
     parser.add_argument("database", help="its URL")
     parser.add_argument("--queue", default="database")
     parser.add_argument("--port", type=int, default=0)
@@ -74,13 +82,13 @@ def main() -> None:
     os.environ["BENCH_SINK_SECRET"] = "whsec_" + "c3VyZWhvb2stYmVuY2gtc2lua3Mt" * 2
     os.environ["BENCH_STRIPE_SECRET"] = SECRET
     chosen = settings(arguments.database, arguments.queue, arguments.port, arguments.sink)
-    node = Node(chosen, APPS[arguments.app], (arguments.role,))
+    node = Node(chosen, APPS[arguments.app], arguments.roles)
     # that polling is slow, for one, is what is measured
     logging.basicConfig(level=logging.ERROR)
     say("ready")
     sys.stdin.readline()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work(node, listen=arguments.role == "ingest"))
+        runner.run(work(node, listen="ingest" in arguments.roles))
 
 
 if __name__ == "__main__":

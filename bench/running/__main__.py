@@ -1,0 +1,121 @@
+"""``python -m bench PART``: Surehook as it runs: tables, verdicts and ``bench/running/results``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from bench.processes import BenchError
+from bench.running import half, report
+from bench.running.report import Series
+from bench.running.stores import FileStore, ServerStore, Store
+from bench.scaled.ground import Ground, open_ground
+from surehook.errors import SurehookError
+
+#: Wide enough for every table, where the output is no terminal.
+WIDTH = 180
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What was asked for."""
+
+    quick: bool
+    full: bool
+    minutes: float | None
+    folder: Path
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where it is measured."""
+
+    ground: Ground
+    file: FileStore
+    server: ServerStore
+
+    @property
+    def stores(self) -> list[Store]:
+        """Both kinds of database."""
+        return [self.file, self.server]
+
+
+Part = Callable[[Place, Options, Callable[[str], None]], Sequence[Series]]
+
+
+def _half(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    return half.HalfSuite(place.stores, half.QUICK if options.quick else half.NORMAL, say).everything()
+
+
+PARTS: Mapping[str, Part] = {"half": _half}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when every run was verified, 1 when one was not: then there are no numbers of that part and those after it.
+
+    A figure that misses its limit is reported, and changes nothing of that.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them by default"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one small round: shows that it works, measures nothing"
+    )
+    parser.add_argument("--full", action="store_true", help="growth with 1,000,000 events: takes long")
+    parser.add_argument("--minutes", type=float, help="how long memory is watched under a steady load")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(__file__).parents[1],
+        help="where files of SQLite are; PostgreSQL's are where temporary files are (TMPDIR)",
+    )
+    parser.add_argument("--results", type=Path, default=report.RESULTS, help="the folder that is written")
+    given = parser.parse_args(arguments)
+    if unknown := [part for part in given.parts if part not in PARTS]:
+        parser.error(f"there is no part {unknown[0]!r}: choose from {', '.join(PARTS)}")
+    return run(given, given.parts or list(PARTS))
+
+
+def run(given: argparse.Namespace, parts: Sequence[str]) -> int:
+    """One part after the other; each shows its tables and writes its file as soon as it has ended."""
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
+    try:
+        with ExitStack() as stack:
+            ground = stack.enter_context(open_ground())
+            temporary = tempfile.TemporaryDirectory(prefix=".run-", dir=given.folder)
+            folder = Path(stack.enter_context(temporary)).resolve()
+            options = Options(given.quick, given.full, given.minutes, folder)
+            place = Place(ground, FileStore(folder), ServerStore(ground))
+            for part in parts:
+                found = PARTS[part](place, options, console.print)
+                show(console, found, command_of(part, given))
+                report.write(part, command_of(part, given), found, given.results, quick=given.quick)
+    except (BenchError, SurehookError, TimeoutError) as error:
+        print(f"no result: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show(console: Console, found: Sequence[Series], command: str) -> None:
+    """Tables, and below each of them what became of its shows."""
+    for series in found:
+        console.print(report.table_of(series, command))
+        for verdict in report.judge(series):
+            console.print(verdict.line(), markup=False)
+
+
+def command_of(part: str, given: argparse.Namespace) -> str:
+    """What makes these numbers again."""
+    flags = [f" --{name}" for name in ("quick", "full") if getattr(given, name)]
+    minutes = f" --minutes {given.minutes:g}" if given.minutes else ""
+    return f"python -m bench {part}{''.join(flags)}{minutes}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

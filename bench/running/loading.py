@@ -1,0 +1,69 @@
+"""The load generators, run to their end and believed only when every answer was right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bench.looking import looking
+from bench.processes import BenchError, run
+from bench.running.stores import Steal, Store
+from bench.scaled.report import Column
+
+#: Below it connections would idle for longer than a server keeps them open.
+SLOWEST: Final = 30.0
+
+RATE: Final = Column("a second", "rate")
+P50: Final = Column("p50\nms", "p50_ms", 1)
+P99: Final = Column("p99\nms", "p99_ms", 1)
+SERVER: Final = Column("process\nus", "cpu_us")
+POSTGRES: Final = Column("PostgreSQL\nus", "postgres_cpu_us")
+GENERATOR: Final = Column("gene-\nrator us", "generator_cpu_us")
+STOLEN: Final = Column("stolen\n%", "stolen", 1)
+
+_FIGURES: Final = ("rate", "p50_ms", "p99_ms", "cpu_us", "generator_cpu_us")
+
+
+class Loaded(dict[str, float]):
+    """The figures of a run of a generator, and how many different events it has sent."""
+
+    def __init__(self, seen: dict[str, Any], store: Store, before: float, steal: Steal) -> None:
+        super().__init__({name: seen[name] for name in _FIGURES})
+        self.sent = int(seen["sent"])
+        self.seen = seen
+        self["stolen"] = 100 * steal.share()
+        if used := store.seconds() - before:
+            self["postgres_cpu_us"] = used / self.sent * 1e6
+
+
+def closed(store: Store, ports: Sequence[int], pids: Sequence[int], count: int, *more: object) -> Loaded:
+    """Each connection sends its next request when the last one is answered: saturation. ``more``: of bench.load."""
+    return _run(store, "bench.load", ports, pids, count, *more)
+
+
+def opened(store: Store, ports: Sequence[int], pids: Sequence[int], rate: float, seconds: float) -> Loaded:
+    """At a given rate, for so long."""
+    rate = max(rate, SLOWEST)
+    return _run(store, "bench.openloop", ports, pids, max(1, round(rate * seconds)), "--rate", rate)
+
+
+def _run(
+    store: Store, module: str, ports: Sequence[int], pids: Sequence[int], count: int, *more: object
+) -> Loaded:
+    before, steal = store.seconds(), Steal()
+    seen = run(module, "--port", *ports, "--server", *pids, "--count", count, *more)
+    if seen["wrong"]:
+        raise BenchError(f"wrong answers: {seen['wrong']}")
+    return Loaded(seen, store, before, steal)
+
+
+def expect_stored(url: str, events: int) -> None:
+    """Raise BenchError unless so many events were stored, each once, with its request."""
+    with looking(url) as look:
+        look.expect(
+            {
+                "SELECT count(*) FROM inbox_events": events,
+                "SELECT count(DISTINCT external_id) FROM inbox_events": events,
+                "SELECT count(*) FROM inbox_payloads": events,
+            }
+        )
