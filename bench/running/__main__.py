@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 
 from bench.processes import BenchError
-from bench.running import half, report
+from bench.running import arrivals, beside, half, report
 from bench.running.report import Series
 from bench.running.stores import FileStore, ServerStore, Store
 from bench.scaled.ground import Ground, open_ground
@@ -52,7 +52,16 @@ def _half(place: Place, options: Options, say: Callable[[str], None]) -> Sequenc
     return half.HalfSuite(place.stores, half.QUICK if options.quick else half.NORMAL, say).everything()
 
 
-PARTS: Mapping[str, Part] = {"half": _half}
+def _beside(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    return beside.BesideSuite(place.file, beside.QUICK if options.quick else beside.NORMAL, say).everything()
+
+
+def _arrivals(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    sizes = arrivals.QUICK if options.quick else arrivals.NORMAL
+    return arrivals.ArrivalSuite(place.stores, sizes, say).everything()
+
+
+PARTS: Mapping[str, Part] = {"half": _half, "beside": _beside, "arrivals": _arrivals}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from tests.services import free_port
 
 from bench.looking import Look
-from bench.processes import PATIENCE, BenchError, Child, child
+from bench.processes import PATIENCE, BenchError, Child, child, cpu_seconds
 
 #: Whether anything is left to do. The smallest of an index's first column is found in the index, whatever its size.
 LEFT = {
@@ -39,6 +39,10 @@ class Family:
     def pids(self) -> list[int]:
         """For their CPU time."""
         return [each.pid for each in self._children]
+
+    def seconds(self) -> float:
+        """Their CPU time so far."""
+        return sum(map(cpu_seconds, self.pids))
 
     def go(self) -> None:
         """Let all of them begin, and wait until they work."""
