@@ -186,7 +186,8 @@ async def measure(ports: Sequence[int], servers: Sequence[int], load: Load) -> d
     early, requests = load.make(str(os.getpid()))
     count = len(requests)
     warm = await send(ports, early)
-    own, theirs, began = cpu_seconds(os.getpid()), list(map(cpu_seconds, servers)), time.perf_counter()
+    own, theirs, at = cpu_seconds(os.getpid()), list(map(cpu_seconds, servers)), time.monotonic_ns()
+    began = time.perf_counter()
     tally = await send(ports, requests)
     seconds = time.perf_counter() - began
     used = [
@@ -202,6 +203,8 @@ async def measure(ports: Sequence[int], servers: Sequence[int], load: Load) -> d
         "generator_cpu_us": (cpu_seconds(os.getpid()) - own) / count * 1e6,
         "p50_ms": percentile(tally.seconds, 0.5) * 1000,
         "p99_ms": percentile(tally.seconds, 0.99) * 1000,
+        #: By the clock that all processes of a machine share.
+        "began_ns": at,
     }
 
 

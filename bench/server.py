@@ -75,19 +75,24 @@ def inbox(variant: str, storage: Storage, clock: Clock, writers: int) -> Accepti
 
 async def serve(variant: str, url: str) -> None:
     """Listen on a free port until the process is killed."""
-    clock, settings = SystemClock(), ServerSettings()
+    clock = SystemClock()
     database = await open_unmigrated(Settings(database=url))
     await database.migrate(clock)
+    # the pool of PostgreSQL's connections is the bound there; SQLite has one writer
+    writers = ServerSettings().max_waiting if is_postgres(url) else 1
+    await listen(inbox(variant, database.storage, clock, writers), database.storage, clock, variant)
+
+
+async def listen(behind: Accepting, storage: Storage, clock: Clock, variant: str) -> None:
+    """Put the HTTP stack in front of it, until the process is killed."""
+    settings = ServerSettings()
     provider = build_provider(
         "stripe",
         ProviderSettings(secrets=("env:STRIPE_SECRET",)),
         lambda reference: Secret(SECRET, reference),
         settings.max_body,
     )
-    rejections = RejectionLog(database.storage, RejectionSettings())
-    # the pool of PostgreSQL's connections is the bound there; SQLite has one writer
-    writers = settings.max_waiting if is_postgres(url) else 1
-    behind = inbox(variant, database.storage, clock, writers)
+    rejections = RejectionLog(storage, RejectionSettings())
     intake = Intake({"stripe": provider}, behind, rejections, clock, settings)
     directly = None if variant == BY_ASGI else intake
     server = Server(IngestApp(intake, settings), Address("127.0.0.1", 0), settings, directly)

@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 
 from bench.processes import BenchError
-from bench.running import arrivals, beside, half, report
+from bench.running import arrivals, beside, half, idle, pipeline, report, ways
 from bench.running.report import Series
 from bench.running.stores import FileStore, ServerStore, Store
 from bench.scaled.ground import Ground, open_ground
@@ -61,7 +61,29 @@ def _arrivals(place: Place, options: Options, say: Callable[[str], None]) -> Seq
     return arrivals.ArrivalSuite(place.stores, sizes, say).everything()
 
 
-PARTS: Mapping[str, Part] = {"half": _half, "beside": _beside, "arrivals": _arrivals}
+def _pipeline(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    all_ways = [
+        ways.embedded(place.file),
+        ways.apart(place.file),
+        ways.scaled(place.ground, place.server),
+        ways.scaled(place.ground, place.server, redis=True),
+    ]
+    sizes = pipeline.QUICK if options.quick else pipeline.NORMAL
+    return pipeline.PipelineSuite(place.file, all_ways, sizes, say).everything()
+
+
+def _idle(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    both = [ways.embedded(place.file), ways.scaled(place.ground, place.server)]
+    return idle.IdleSuite(both, idle.QUICK if options.quick else idle.NORMAL, say).everything()
+
+
+PARTS: Mapping[str, Part] = {
+    "half": _half,
+    "beside": _beside,
+    "arrivals": _arrivals,
+    "pipeline": _pipeline,
+    "idle": _idle,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ COLUMNS: Final = (
     loading.SERVER,
     loading.POSTGRES,
     loading.GENERATOR,
-    loading.STOLEN,
+    loading.OTHERS,
 )
 
 

@@ -48,7 +48,7 @@ COLUMNS: Final = (
     Column("processes us,\nan event", "event_cpu_us"),
     loading.GENERATOR,
     Column("late\np99 ms", "late_p99_ms", 1),
-    loading.STOLEN,
+    loading.OTHERS,
 )
 SHOWS: Final = (
     *(

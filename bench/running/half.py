@@ -33,7 +33,7 @@ COLUMNS: Final = (
     loading.POSTGRES,
     loading.GENERATOR,
     Column("late\np99 ms", "late_p99_ms", 1),
-    loading.STOLEN,
+    loading.OTHERS,
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bench.looking import looking
 from bench.processes import BenchError, run
-from bench.running.stores import Steal, Store
+from bench.running.stores import Others, Store
 from bench.scaled.report import Column
 
 #: Below it connections would idle for longer than a server keeps them open.
@@ -19,7 +19,7 @@ P99: Final = Column("p99\nms", "p99_ms", 1)
 SERVER: Final = Column("process\nus", "cpu_us")
 POSTGRES: Final = Column("PostgreSQL\nus", "postgres_cpu_us")
 GENERATOR: Final = Column("gene-\nrator us", "generator_cpu_us")
-STOLEN: Final = Column("stolen\n%", "stolen", 1)
+OTHERS: Final = Column("others\n%", "others", 1)
 
 _FIGURES: Final = ("rate", "p50_ms", "p99_ms", "cpu_us", "generator_cpu_us")
 
@@ -27,11 +27,11 @@ _FIGURES: Final = ("rate", "p50_ms", "p99_ms", "cpu_us", "generator_cpu_us")
 class Loaded(dict[str, float]):
     """The figures of a run of a generator, and how many different events it has sent."""
 
-    def __init__(self, seen: dict[str, Any], store: Store, before: float, steal: Steal) -> None:
+    def __init__(self, seen: dict[str, Any], store: Store, before: float, others: Others) -> None:
         super().__init__({name: seen[name] for name in _FIGURES})
         self.sent = int(seen["sent"])
         self.seen = seen
-        self["stolen"] = 100 * steal.share()
+        self["others"] = others.percent()
         if used := store.seconds() - before:
             self["postgres_cpu_us"] = used / self.sent * 1e6
 
@@ -50,11 +50,11 @@ def opened(store: Store, ports: Sequence[int], pids: Sequence[int], rate: float,
 def _run(
     store: Store, module: str, ports: Sequence[int], pids: Sequence[int], count: int, *more: object
 ) -> Loaded:
-    before, steal = store.seconds(), Steal()
+    before, others = store.seconds(), Others()
     seen = run(module, "--port", *ports, "--server", *pids, "--count", count, *more)
     if seen["wrong"]:
         raise BenchError(f"wrong answers: {seen['wrong']}")
-    return Loaded(seen, store, before, steal)
+    return Loaded(seen, store, before, others)
 
 
 def expect_stored(url: str, events: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -103,14 +104,21 @@ class ServerStore(Store):
             return look.number(DISK)
 
 
-class Steal:
+class Others:
     """The share of the machine that others took meanwhile: how far a round's times can be trusted."""
 
     def __init__(self) -> None:
-        self._before = psutil.cpu_times()
+        self._total, self._busy, self._own = _spent()
 
-    def share(self) -> float:
-        """What the hypervisor gave to others, of all the time since this was made."""
-        now, before = psutil.cpu_times(), self._before
-        total = sum(now[:8]) - sum(before[:8])
-        return float((now.steal - before.steal) / total) if total else 0.0
+    def percent(self) -> float:
+        """What other programs and the hypervisor took, of all the time of all cores since this was made."""
+        total, busy, own = _spent()
+        passed = total - self._total
+        return max(0.0, 100 * (busy - self._busy - own + self._own) / passed) if passed else 0.0
+
+
+def _spent() -> tuple[float, float, float]:
+    """CPU time of the machine: all of it, what was not idle, what this process and its descendants took."""
+    times = psutil.cpu_times()
+    total = sum(times[:8])
+    return total, total - times.idle - times.iowait, family_seconds(os.getpid())

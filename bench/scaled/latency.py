@@ -6,22 +6,17 @@ events share a commit, and here only a few do.
 
 from __future__ import annotations
 
-import json
-import random
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import psycopg
-from tests.services import until
 
-from bench.load import percentile
-from bench.looking import Look, looking
-from bench.processes import BenchError, run, serving
+from bench.looking import looking
+from bench.passage import Span, commits, expect_delivered, received, send, span_of, spans_of
+from bench.processes import serving
 from bench.rounds import take_turns
 from bench.scaled.family import Family, family
 from bench.scaled.ground import Ground
@@ -30,8 +25,6 @@ from bench.scaled.meter import Meter, seconds_of
 ROLES: Final = ("ingest", "worker", "publisher")
 #: Sent before the clock starts, so that code and caches are warm.
 WARM_UP: Final = 20
-#: How long messages may be on their way after the last request, in seconds: several polls.
-PATIENCE: Final = 30.0
 
 NOTIFY: Final = "LISTEN/NOTIFY"
 REDIS: Final = "Redis"
@@ -57,13 +50,6 @@ class Sizes(msgspec.Struct, frozen=True):
 
 NORMAL = Sizes(rounds=3, paces=(Pace("idle", 10, 300), Pace("steady", 200, 3_000)))
 QUICK = Sizes(rounds=1, paces=(Pace("steady", 50, 50),))
-
-
-class Span(msgspec.Struct, frozen=True):
-    """Milliseconds since the request was sent."""
-
-    p50_ms: float
-    p99_ms: float
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -113,12 +99,12 @@ class LatencySuite:
     def _pass(self, name: str, url: str, pace: Pace) -> Passage:
         with serving("bench.scaled.receiver") as receiver, self._nodes(name, url, receiver.port) as nodes:
             port = nodes["ingest"].ports[0]
-            warm = _send(port, pace.rate, WARM_UP)
-            _received(receiver.port, WARM_UP)
+            warm = send(port, pace.rate, WARM_UP)
+            received(receiver.port, WARM_UP)
             with Meter(self._ground, url) as meter:
                 before = {role: seconds_of(each.pids) for role, each in nodes.items()}
-                sent = _send(port, pace.rate, pace.count)
-                received = _received(receiver.port, WARM_UP + pace.count)
+                sent = send(port, pace.rate, pace.count)
+                arrived = received(receiver.port, WARM_UP + pace.count)
                 after = {role: seconds_of(each.pids) for role, each in nodes.items()}
                 meter.stop()
                 nodes["publisher"].finish("publisher", meter.look)
@@ -126,13 +112,13 @@ class LatencySuite:
                     each.kill()
                 figures = meter.figures(pace.count)
         with looking(url) as look:
-            _expect(look, WARM_UP + pace.count)
+            expect_delivered(look, WARM_UP + pace.count)
         used = {f"{role}_cpu_us": (after[role] - before[role]) / pace.count * 1e6 for role in ROLES}
         return Passage(
             name,
             pace.count / sent["seconds"],
-            len(received),
-            _spans(warm, sent, received),
+            len(arrived),
+            spans_of(warm, sent, arrived),
             {**used, **figures},
         )
 
@@ -150,68 +136,7 @@ class LatencySuite:
 
     def _commits(self, url: str, pace: Pace) -> Passage:
         """The least that a durable answer takes."""
-        milliseconds, began = [], time.perf_counter()
-        with psycopg.connect(url, autocommit=True, application_name="bench commits") as connection:
-            connection.execute("CREATE TABLE bench_commits (number integer PRIMARY KEY, text text)")
-            for number in range(pace.count):
-                time.sleep(random.expovariate(pace.rate))
-                start = time.perf_counter()
-                connection.execute("INSERT INTO bench_commits VALUES (%s, %s)", (number, "x" * 1_000))
-                milliseconds.append((time.perf_counter() - start) * 1_000)
+        began = time.perf_counter()
+        milliseconds = commits(url, pace.rate, pace.count)
         seconds = time.perf_counter() - began
-        with looking(url) as look:
-            look.expect({"SELECT count(*) FROM bench_commits": pace.count})
-        return Passage(FLOOR, pace.count / seconds, pace.count, {"answered": _span(milliseconds)}, {})
-
-
-def _send(port: int, rate: float, count: int) -> dict[str, Any]:
-    seen = run("bench.scaled.sender", "--port", port, "--rate", rate, "--count", count)
-    if seen["wrong"] or len(seen["notes"]) != count:
-        raise BenchError(f"wrong answers: {seen['wrong']}")
-    return seen
-
-
-def _received(port: int, count: int) -> dict[str, tuple[int, int]]:
-    """The handler's start and the arrival of each message, when so many have come."""
-
-    until(lambda: _ask(port, "/count") >= count, f"{count} messages have arrived", within=PATIENCE)
-    notes = _ask(port, "/")
-    received = {id: (started, arrived) for id, started, arrived in notes}
-    if len(notes) != count or len(received) != count:
-        raise BenchError(f"{len(notes)} deliveries of {count} messages, {len(received)} of them distinct")
-    return received
-
-
-def _ask(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-        return json.load(answer)
-
-
-def _expect(look: Look, total: int) -> None:
-    look.expect(
-        {
-            "SELECT count(*) FROM inbox_events": total,
-            "SELECT count(*) FROM inbox_events WHERE state = 'PROCESSED'": total,
-            "SELECT count(DISTINCT event) FROM bench_payments": total,
-            "SELECT count(*) FROM bench_payments": total,
-            "SELECT count(*) FROM outbox_messages": total,
-            "SELECT count(*) FROM outbox_messages WHERE state = 'SENT'": total,
-        }
-    )
-
-
-def _spans(
-    warm: dict[str, Any], sent: dict[str, Any], received: Mapping[str, tuple[int, int]]
-) -> dict[str, Span]:
-    """Of what was sent against the clock. Raises BenchError when something else has arrived than was sent."""
-    if {id for id, _, _ in [*warm["notes"], *sent["notes"]]} != set(received):
-        raise BenchError("the destination has received other messages than were caused")
-    return {
-        "answered": _span([(answered - began) / 1e6 for _, began, answered in sent["notes"]]),
-        "started": _span([(received[id][0] - began) / 1e6 for id, began, _ in sent["notes"]]),
-        "delivered": _span([(received[id][1] - began) / 1e6 for id, began, _ in sent["notes"]]),
-    }
-
-
-def _span(milliseconds: Sequence[float]) -> Span:
-    return Span(percentile(milliseconds, 0.5), percentile(milliseconds, 0.99))
+        return Passage(FLOOR, pace.count / seconds, pace.count, {"answered": span_of(milliseconds)}, {})
