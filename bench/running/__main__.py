@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from rich.console import Console
@@ -28,6 +29,7 @@ class Options(msgspec.Struct, frozen=True):
 
     quick: bool
     full: bool
+    rounds: int | None
     minutes: float | None
     folder: Path
 
@@ -45,19 +47,28 @@ class Place(msgspec.Struct, frozen=True):
         return [self.file, self.server]
 
 
+Sized = TypeVar("Sized", bound=msgspec.Struct)
+
+
+def of(options: Options, normal: Sized, quick: Sized) -> Sized:
+    """The sizes that were asked for."""
+    sizes = quick if options.quick else normal
+    return msgspec.structs.replace(sizes, rounds=options.rounds) if options.rounds else sizes
+
+
 Part = Callable[[Place, Options, Callable[[str], None]], Sequence[Series]]
 
 
 def _half(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
-    return half.HalfSuite(place.stores, half.QUICK if options.quick else half.NORMAL, say).everything()
+    return half.HalfSuite(place.stores, of(options, half.NORMAL, half.QUICK), say).everything()
 
 
 def _beside(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
-    return beside.BesideSuite(place.file, beside.QUICK if options.quick else beside.NORMAL, say).everything()
+    return beside.BesideSuite(place.file, of(options, beside.NORMAL, beside.QUICK), say).everything()
 
 
 def _arrivals(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
-    sizes = arrivals.QUICK if options.quick else arrivals.NORMAL
+    sizes = of(options, arrivals.NORMAL, arrivals.QUICK)
     return arrivals.ArrivalSuite(place.stores, sizes, say).everything()
 
 
@@ -68,13 +79,13 @@ def _pipeline(place: Place, options: Options, say: Callable[[str], None]) -> Seq
         ways.scaled(place.ground, place.server),
         ways.scaled(place.ground, place.server, redis=True),
     ]
-    sizes = pipeline.QUICK if options.quick else pipeline.NORMAL
+    sizes = of(options, pipeline.NORMAL, pipeline.QUICK)
     return pipeline.PipelineSuite(place.file, all_ways, sizes, say).everything()
 
 
 def _idle(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
     both = [ways.embedded(place.file), ways.scaled(place.ground, place.server)]
-    return idle.IdleSuite(both, idle.QUICK if options.quick else idle.NORMAL, say).everything()
+    return idle.IdleSuite(both, of(options, idle.NORMAL, idle.QUICK), say).everything()
 
 
 PARTS: Mapping[str, Part] = {
@@ -99,6 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         "--quick", action="store_true", help="one small round: shows that it works, measures nothing"
     )
     parser.add_argument("--full", action="store_true", help="growth with 1,000,000 events: takes long")
+    parser.add_argument("--rounds", type=int, help="more of them show a difference on a machine that is busy")
     parser.add_argument("--minutes", type=float, help="how long memory is watched under a steady load")
     parser.add_argument(
         "--folder",
@@ -121,7 +133,7 @@ def run(given: argparse.Namespace, parts: Sequence[str]) -> int:
             ground = stack.enter_context(open_ground())
             temporary = tempfile.TemporaryDirectory(prefix=".run-", dir=given.folder)
             folder = Path(stack.enter_context(temporary)).resolve()
-            options = Options(given.quick, given.full, given.minutes, folder)
+            options = Options(given.quick, given.full, given.rounds, given.minutes, folder)
             place = Place(ground, FileStore(folder), ServerStore(ground))
             for part in parts:
                 found = PARTS[part](place, options, console.print)
@@ -144,8 +156,8 @@ def show(console: Console, found: Sequence[Series], command: str) -> None:
 def command_of(part: str, given: argparse.Namespace) -> str:
     """What makes these numbers again."""
     flags = [f" --{name}" for name in ("quick", "full") if getattr(given, name)]
-    minutes = f" --minutes {given.minutes:g}" if given.minutes else ""
-    return f"python -m bench {part}{''.join(flags)}{minutes}"
+    flags += [f" --{name} {getattr(given, name):g}" for name in ("rounds", "minutes") if getattr(given, name)]
+    return f"python -m bench {part}{''.join(flags)}"
 
 
 if __name__ == "__main__":

@@ -121,8 +121,9 @@ class PipelineSuite:
 
 def delivered(sink: int, seen: Loaded) -> float:
     """Deliveries a second since the clock started, when all have arrived."""
-    arrived = [at for _, at in received(sink, seen.sent, PATIENCE).values() if at > seen.seen["began_ns"]]
-    return len(arrived) / (max(arrived) - seen.seen["began_ns"]) * 1e9
+    began = int(seen.seen["began_ns"])
+    arrived = [at for _, at in received(sink, seen.sent, PATIENCE).values() if at > began]
+    return len(arrived) / (max(arrived) - began) * 1e9
 
 
 def settle(nodes: Mapping[str, Family], url: str) -> None:
