@@ -14,7 +14,19 @@ import msgspec
 from rich.console import Console
 
 from bench.processes import BenchError
-from bench.running import arrivals, beside, half, idle, pipeline, report, ways
+from bench.running import (
+    arrivals,
+    beside,
+    footprint,
+    half,
+    idle,
+    pipeline,
+    report,
+    startup,
+    steady,
+    vacuum,
+    ways,
+)
 from bench.running.report import Series
 from bench.running.stores import FileStore, ServerStore, Store
 from bench.scaled.ground import Ground, open_ground
@@ -88,12 +100,39 @@ def _idle(place: Place, options: Options, say: Callable[[str], None]) -> Sequenc
     return idle.IdleSuite(both, of(options, idle.NORMAL, idle.QUICK), say).everything()
 
 
+def _footprint(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    both = [ways.embedded(place.file), ways.scaled(place.ground, place.server)]
+    return footprint.FootprintSuite(both, of(options, footprint.NORMAL, footprint.QUICK), say).everything()
+
+
+def _startup(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    sizes = of(options, startup.NORMAL, startup.QUICK)
+    return startup.StartupSuite(options.folder, place.stores, sizes, say).everything()
+
+
+def _steady(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    both = [ways.embedded(place.file), ways.scaled(place.ground, place.server)]
+    sizes = steady.QUICK if options.quick else steady.NORMAL
+    if options.minutes:
+        sizes = msgspec.structs.replace(sizes, minutes=options.minutes)
+    return steady.SteadySuite(both, sizes, say).everything()
+
+
+def _vacuum(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
+    sizes = vacuum.QUICK if options.quick else vacuum.FULL if options.full else vacuum.NORMAL
+    return vacuum.VacuumSuite(place.server, sizes, say).everything()
+
+
 PARTS: Mapping[str, Part] = {
     "half": _half,
     "beside": _beside,
     "arrivals": _arrivals,
     "pipeline": _pipeline,
     "idle": _idle,
+    "footprint": _footprint,
+    "startup": _startup,
+    "steady": _steady,
+    "vacuum": _vacuum,
 }
 
 

@@ -12,8 +12,9 @@ import apsw
 import psutil
 
 from bench.looking import looking_at_server
+from bench.processes import family_seconds
 from bench.scaled.ground import Ground, await_clients
-from bench.scaled.meter import DISK, family_seconds
+from bench.scaled.meter import DISK
 from bench.scaled.places import OnFiles, OnServer, Place
 from surehook.config import database_path
 

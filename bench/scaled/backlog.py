@@ -28,10 +28,13 @@ class Cell(msgspec.Struct, frozen=True):
 
     waiting: int
     finished: int
+    #: Whose events wait.
+    providers: int = 1
 
-    def text(self) -> str:
-        """As tables and messages name it."""
-        return f"{self.waiting:,} wait, {self.finished:,} finished"
+    def text(self, end: str = ", ") -> str:
+        """As tables and messages name it, with ``end`` in between."""
+        many = f"{end}{self.providers:,} providers" if self.providers > 1 else ""
+        return f"{self.waiting:,} wait{end}{self.finished:,} finished{many}"
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -42,11 +45,14 @@ class Sizes(msgspec.Struct, frozen=True):
     rounds: int
     repeats: int
     warm_up: int
+    #: Of one more cell, which is the first one but for them.
+    providers: int
 
     @property
     def cells(self) -> list[Cell]:
-        """Each backlog behind each history, the smallest first."""
-        return [Cell(waiting, finished) for finished in self.finished for waiting in self.waiting]
+        """Each backlog behind each history, the smallest first; the smallest with many providers, last."""
+        cells = [Cell(waiting, finished) for finished in self.finished for waiting in self.waiting]
+        return [*cells, msgspec.structs.replace(cells[0], providers=self.providers)]
 
     @property
     def claimed(self) -> int:
@@ -54,9 +60,11 @@ class Sizes(msgspec.Struct, frozen=True):
         return claimed(self.repeats, self.warm_up)
 
 
-NORMAL = Sizes(waiting=(10_000, 100_000, 1_000_000), finished=(0,), rounds=5, repeats=15, warm_up=6)
+NORMAL = Sizes(
+    waiting=(10_000, 100_000, 1_000_000), finished=(0,), rounds=5, repeats=15, warm_up=6, providers=1_000
+)
 FULL = msgspec.structs.replace(NORMAL, finished=(0, 5_000_000))
-QUICK = Sizes(waiting=(600, 900), finished=(0, 500), rounds=1, repeats=2, warm_up=1)
+QUICK = Sizes(waiting=(600, 900), finished=(0, 500), rounds=1, repeats=2, warm_up=1, providers=7)
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -96,7 +104,7 @@ class BacklogSuite:
         """A database with so many finished events, for copies."""
         began = time.perf_counter()
         url = place.new(f"history_{finished}")
-        self._rows(url).finish(finished)
+        self._rows(url, Cell(0, finished)).finish(finished)
         place.rest(url)
         self._say(f"{database}, {finished:,} finished: made in {time.perf_counter() - began:.0f} s")
         return url
@@ -104,15 +112,17 @@ class BacklogSuite:
     def _make(self, database: str, place: Place, cell: Cell, history: str) -> Rows:
         """A database with the rows of a cell; 50 more of them wait, which stay in work from the first round on."""
         began = time.perf_counter()
-        rows = self._rows(place.copy(f"backlog_{cell.waiting}_{cell.finished}", history))
+        rows = self._rows(
+            place.copy(f"backlog_{cell.waiting}_{cell.finished}_{cell.providers}", history), cell
+        )
         rows.wait(cell.waiting + FIFTY)
         place.rest(rows.url)
         self._say(f"{database}, {cell.text()}: made in {time.perf_counter() - began:.0f} s")
         return rows
 
-    def _rows(self, url: str) -> Rows:
+    def _rows(self, url: str, cell: Cell) -> Rows:
         most = max(self._sizes.waiting) + FIFTY + self._sizes.rounds * self._sizes.claimed
-        return Rows(url, SystemClock().now(), most)
+        return Rows(url, SystemClock().now(), most, cell.providers)
 
     def _round(self, database: str, cell: Cell, rows: Rows, number: int) -> Round:
         if number:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -115,6 +115,6 @@ def _count(look: ServerLook) -> _Counted:
     )
 
 
-def seconds_of(pids: Sequence[int]) -> float:
+def seconds_of(pids: Iterable[int]) -> float:
     """User and system time of some processes."""
     return sum(map(cpu_seconds, pids))

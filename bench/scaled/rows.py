@@ -57,13 +57,14 @@ SQLITE: Final = Words(
 _EVENTS: Final = """
 INSERT INTO inbox_events (id, provider, topic, external_id, type, payload_id, body_sha256, received_at, state, reason,
     attempts, due_at, lease_token, updated_at, finished_at)
-SELECT {event}, 'stripe', '', 'evt_' || {random}, 'invoice.paid', {payload}, {hash}, at, {state}, {reason}, {attempts},
+SELECT {event}, {provider}, '', 'evt_' || {random}, 'invoice.paid', {payload}, {hash}, at, {state}, {reason}, {attempts},
     {due_at}, {attempts}, at, {finished_at}
 FROM (SELECT n, {start} + n * {step} AS at FROM ({numbers}) AS numbered) AS moments
 """
 _PAYLOADS: Final = """
 INSERT INTO inbox_payloads (id, provider, topic, body, headers, content_type, sha256, received_at, secret)
-SELECT {payload}, 'stripe', '', {body}, '[["content-type","application/json"]]', 'application/json', {hash}, at, 'env:SECRET'
+SELECT {payload}, {provider}, '', {body}, '[["content-type","application/json"]]', 'application/json', {hash}, at,
+    'env:SECRET'
 FROM (SELECT n, {start} + n * {step} AS at FROM ({numbers}) AS numbered) AS moments
 """
 _MESSAGES: Final = """
@@ -84,8 +85,11 @@ _FINISHED_REASON: Final = "CASE WHEN n - n / 1000 * 1000 = 1 THEN 'EXHAUSTED' EN
 class Rows:
     """Makes rows in one migrated database, which nobody uses meanwhile."""
 
-    def __init__(self, url: str, now: int, most: int) -> None:
-        """``now``: the time, in milliseconds; ``most``: how many events wait at the most, all through the measurement."""
+    def __init__(self, url: str, now: int, most: int, providers: int = 1) -> None:
+        """``now``: the time, in milliseconds; ``most``: how many events wait at the most, all through the measurement;
+        ``providers``: by how many they were sent, in turn.
+        """
+        self._provider = f"'stripe_' || (n - n / {providers} * {providers})" if providers > 1 else "'stripe'"
         self.url = url
         self._words = POSTGRESQL if is_postgres(url) else SQLITE
         #: When the first waiting event came; the last one is old enough for the sweep to care.
@@ -148,6 +152,7 @@ class Rows:
             "message": words.id.format(kind="002"),
             "random": words.random,
             "numbers": words.numbers.format(first=first, last=last),
+            "provider": self._provider,
             "hash": words.body.format(hex=secrets.token_hex(32)),
         }
 

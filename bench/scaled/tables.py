@@ -38,7 +38,7 @@ def backlog_table(found: Backlog, command: str) -> Table:
     )
     table.add_column("what", no_wrap=True)
     for cell in found.cells:
-        table.add_column(f"{cell.waiting:,} wait\n{cell.finished:,} finished", justify="right", no_wrap=True)
+        table.add_column(cell.text("\n"), justify="right", no_wrap=True)
     for verb in found.rounds[0][0].milliseconds:
         table.add_row(verb, *(_verb(found, verb, cell) for cell in found.cells))
     return table

@@ -135,9 +135,9 @@ def test_costs_count_what_the_servers_spend(scaled: Scaled) -> None:
 def test_a_backlog_is_measured_on_both_databases(scaled: Scaled) -> None:
     found = {each["database"]: each for each in scaled.documents["backlog"]["backlog"]}
     assert list(found) == ["postgresql", "sqlite", "redis"]
-    cells = [(600, 0), (900, 0), (600, 500), (900, 500)]
+    cells = [(600, 0, 1), (900, 0, 1), (600, 500, 1), (900, 500, 1), (600, 0, 7)]
     for name in ("postgresql", "sqlite"):
-        assert [(cell["waiting"], cell["finished"]) for cell in found[name]["cells"]] == cells
+        assert [tuple(cell.values()) for cell in found[name]["cells"]] == cells
         for measured in found[name]["rounds"][0]:
             assert measured["verified"] == 350
             assert measured["milliseconds"].keys() == measured["pages"].keys()
