@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 WORKERS ?= 3
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format bench bench-scaled bench-peers clean requirements
+.PHONY: help setup demo test check format bench bench-running bench-scaled bench-peers clean requirements
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ format: setup ## Let ruff mend what it can
 
 bench: setup ## Measure ingest, processing and publishing beside their floors
 	$(BIN)/python -m bench
+
+bench-running: setup ## Measure latencies, the pipeline, growth; FULL=1 with 1,000,000 events, MINUTES=30 for memory
+	$(BIN)/python -m bench running $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-scaled: setup ## Measure PostgreSQL, Redis and many processes; FULL=1 behind 5,000,000 finished events
 	$(BIN)/python -m bench scaled $(if $(FULL),--full)

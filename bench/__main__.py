@@ -1,8 +1,8 @@
 """``python -m bench [--quick]``: every comparison, a table, and ``bench/results.json``.
 
 ``python -m bench scaled`` measures the scaled profile instead, ``python -m bench peers`` other tools on the same work,
-``python -m bench running`` Surehook at a given rate, in all its roles at once and over time; each takes ``--help``. The parts
-of the last one need no ``running``.
+``python -m bench running`` Surehook at a given rate, in all its roles at once and over time; each takes ``--help``. The
+parts of the last one need no ``running``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Line:
         return True
 
     def close(self) -> None:
-        """Nothing is in flight any more."""
+        """What is in flight is not answered any more."""
         self._socket.close()
 
 
@@ -89,8 +89,8 @@ class Flow:
         return answers
 
     def close(self) -> None:
-        """Nothing is in flight any more."""
-        for line in self._idle:
+        """Whatever is in flight is not answered any more."""
+        for line in (*self._idle, *self._busy):
             line.close()
 
     def _depart(self, due: float, request: bytes) -> None:
