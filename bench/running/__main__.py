@@ -85,14 +85,11 @@ def _arrivals(place: Place, options: Options, say: Callable[[str], None]) -> Seq
 
 
 def _pipeline(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
-    all_ways = [
-        ways.embedded(place.file),
-        ways.apart(place.file),
-        ways.scaled(place.ground, place.server),
-        ways.scaled(place.ground, place.server, redis=True),
-    ]
+    chosen = [ways.embedded(place.file), ways.scaled(place.ground, place.server, redis=True)]
+    if not options.quick:
+        chosen[1:1] = [ways.apart(place.file), ways.scaled(place.ground, place.server)]
     sizes = of(options, pipeline.NORMAL, pipeline.QUICK)
-    return pipeline.PipelineSuite(place.file, all_ways, sizes, say).everything()
+    return pipeline.PipelineSuite(place.file, chosen, sizes, say).everything()
 
 
 def _idle(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
@@ -111,11 +108,13 @@ def _startup(place: Place, options: Options, say: Callable[[str], None]) -> Sequ
 
 
 def _steady(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:
-    both = [ways.embedded(place.file), ways.scaled(place.ground, place.server)]
+    chosen = [ways.embedded(place.file)]
+    if not options.quick:
+        chosen.append(ways.scaled(place.ground, place.server))
     sizes = steady.QUICK if options.quick else steady.NORMAL
     if options.minutes:
         sizes = msgspec.structs.replace(sizes, minutes=options.minutes)
-    return steady.SteadySuite(both, sizes, say).everything()
+    return steady.SteadySuite(chosen, sizes, say).everything()
 
 
 def _vacuum(place: Place, options: Options, say: Callable[[str], None]) -> Sequence[Series]:

@@ -101,7 +101,7 @@ def test_every_limit_of_the_issue_is_judged(running: Running) -> None:
         "idle": 4,
         "footprint": 1,
         "startup": 0,
-        "steady": 4,
+        "steady": 1,
         "vacuum": 4,
     }
     lines = [line for line in running.said.splitlines() if line.startswith(("holds: ", "FALLS SHORT: "))]
@@ -130,20 +130,16 @@ def test_both_sides_work_beside_each_other(running: Running) -> None:
         assert sample["figures"]["rate"] > 0
 
 
-def test_ingest_is_measured_in_all_variations(running: Running) -> None:
+def test_ingest_is_measured_in_variations(running: Running) -> None:
     names = [
         f"{GROUP}: 1 KB",
-        f"{GROUP}: 30 KB",
-        f"{GROUP}: 1 KB, 10% duplicates",
-        f"{GROUP}: 1 KB, 100% duplicates",
-        f"{GROUP}: 1 KB, 2 processes",
+        f"{GROUP}: 30 KB, 10% duplicates, 2 processes",
         f"{EACH}: 1 KB",
         f"{NOTHING}: 1 KB",
-        f"{NOTHING}: 30 KB",
     ]
     for place in (0, 1):
         samples = running.samples("arrivals", place)
-        assert [sample["verified"] for sample in samples.values()] == [400, 300, 400, 400, 400, 300, 400, 300]
+        assert [sample["verified"] for sample in samples.values()] == [400, 300, 300, 400]
         assert list(samples) == names
 
 
@@ -151,9 +147,7 @@ def test_the_pipeline_delivers_everything_on_both_databases(running: Running) ->
     samples = running.samples("pipeline")
     assert list(samples) == [
         EMBEDDED,
-        "a process each, SQLite",
-        SCALED,
-        "a process each, PostgreSQL and Redis",
+        f"{SCALED} and Redis",
         "the same server, passing on by aiohttp's client",
     ]
     for name, sample in samples.items():
@@ -176,8 +170,7 @@ def test_growth_is_measured_for_every_role(running: Running) -> None:
     assert 10 < embedded["process_rest"] <= embedded["process_peak"], "an interpreter alone has that much"
     assert {f"{role}_after" for role in ("ingest", "worker", "publisher")} < set(scaled)
     assert min(embedded["disk_bytes"], scaled["disk_bytes"]) > 900, "the body alone is longer"
-    names = [f"{EMBEDDED}: process", *(f"{SCALED}: {role}" for role in ("ingest", "worker", "publisher"))]
-    assert list(running.samples("steady")) == names
+    assert list(running.samples("steady")) == [f"{EMBEDDED}: process"]
 
 
 def test_a_start_is_measured_until_it_is_ready(running: Running) -> None:
