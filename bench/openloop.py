@@ -125,7 +125,7 @@ def measure(ports: Sequence[int], servers: Sequence[int], rate: float, count: in
     flow = Flow(ports)
     warm = flow.send(requests[:WARM_UP], rate)
     flow.late.clear()
-    own, theirs, began = cpu_seconds(os.getpid()), sum(map(cpu_seconds, servers)), time.perf_counter()
+    own, theirs, began = time.process_time(), sum(map(cpu_seconds, servers)), time.perf_counter()
     at = time.time()
     answers = flow.send(requests[WARM_UP:], rate)
     seconds = time.perf_counter() - began
@@ -137,7 +137,7 @@ def measure(ports: Sequence[int], servers: Sequence[int], rate: float, count: in
         "wrong": [answer.decode(errors="replace") for answer in (warm.wrong + answers.wrong)[:3]],
         "rate": count / seconds,
         "cpu_us": (sum(map(cpu_seconds, servers)) - theirs) / count * 1e6,
-        "generator_cpu_us": (cpu_seconds(os.getpid()) - own) / count * 1e6,
+        "generator_cpu_us": (time.process_time() - own) / count * 1e6,
         "p50_ms": percentile(answers.seconds, 0.5) * 1000,
         "p99_ms": percentile(answers.seconds, 0.99) * 1000,
         "late_p99_ms": percentile(flow.late, 0.99) * 1000,
