@@ -67,12 +67,15 @@ class Answers:
         self.seconds: list[float] = []
         self.wrong: list[bytes] = []
         self.duplicates = 0
+        #: Of the wrong ones, those that ask to send again: nothing is lost, and perhaps it was stored.
+        self.refused = 0
 
     def answer(self, answer: bytes, seconds: float) -> None:
         """Count one: right is 200, and whether it is a duplicate or not."""
         self.seconds.append(seconds)
         if not (answer.startswith(b"HTTP/1.1 200") and b'"duplicate":' in answer):
             self.wrong.append(answer[:300])
+            self.refused += answer.startswith(b"HTTP/1.1 503")
         elif b'"duplicate":true' in answer:
             self.duplicates += 1
 

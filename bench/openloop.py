@@ -134,6 +134,8 @@ def measure(ports: Sequence[int], servers: Sequence[int], rate: float, count: in
     answers.expect(0)
     return {
         "sent": len(requests),
+        "refused": warm.refused + answers.refused,
+        "others_wrong": len(warm.wrong + answers.wrong) - warm.refused - answers.refused,
         "wrong": [answer.decode(errors="replace") for answer in (warm.wrong + answers.wrong)[:3]],
         "rate": count / seconds,
         "cpu_us": (sum(map(cpu_seconds, servers)) - theirs) / count * 1e6,

@@ -126,8 +126,10 @@ def delivered(sink: int, seen: Loaded) -> float:
     return len(arrived) / (max(arrived) - began) * 1e9
 
 
-def settle(nodes: Mapping[str, Family], url: str) -> None:
-    """Wait until the results of all deliveries are written down."""
-    [publisher] = [each for roles, each in nodes.items() if "publisher" in roles]
+def settle(nodes: Mapping[str, Family], url: str) -> int:
+    """Wait until all is processed and the results of all deliveries are written down; how many messages there are."""
     with looking(url) as look:
-        publisher.finish("publisher", look)
+        for role in ("worker", "publisher"):
+            [family] = [each for roles, each in nodes.items() if role in roles.split(",")]
+            family.finish(role, look)
+        return look.number("SELECT count(*) FROM outbox_messages")

@@ -32,6 +32,7 @@ COLUMNS: Final = (
     Column("growth in\n% of all", "growth", 2),
     Column("minutes\nwatched", "minutes", 1),
     Column("events\na second", "rate"),
+    loading.REFUSED,
 )
 
 
@@ -83,22 +84,22 @@ class SteadySuite:
             with way.nodes(url, receiver.port) as nodes:
                 pids = {label(roles): each.pids[0] for roles, each in nodes.items()}
                 first = next(iter(nodes.values()))
-                began, sent = time.monotonic(), 0
+                began, sent, refused = time.monotonic(), 0, 0
                 with Watch(pids, self._sizes.interval) as watch:
                     while time.monotonic() - began < self._sizes.minutes * 60:
                         seen = loading.opened(
                             way.store, first.ports, first.pids, self._sizes.rate, self._sizes.chunk
                         )
-                        sent += seen.sent
-                        self._say(f"steady: {way.name}: {sent} sent")
-                rate = sent / (time.monotonic() - began)
-                received(receiver.port, sent)
-                settle(nodes, url)
+                        sent, refused = sent + seen.sent, refused + seen.refused
+                        self._say(f"steady: {way.name}: {sent} sent, {refused} refused")
+                figures = {"rate": sent / (time.monotonic() - began), "refused": float(refused)}
+                received(receiver.port, settle(nodes, url))
+            stored = loading.expect_stored(url, sent, refused)
             with looking(url) as look:
-                expect_delivered(look, sent)
+                expect_delivered(look, stored)
         durability = way.variant().durability
         return {
-            Variant(f"{way.name}: {name}", durability): Sample(sent, growth(samples) | {"rate": rate})
+            Variant(f"{way.name}: {name}", durability): Sample(stored, growth(samples) | figures)
             for name, samples in watch.samples.items()
         }
 

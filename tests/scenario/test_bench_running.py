@@ -95,7 +95,7 @@ def test_every_limit_of_the_issue_is_judged(running: Running) -> None:
     judged = {name: sum(len(series["verdicts"]) for series in running.series(name)) for name in PARTS}
     assert judged == {
         "half": 2,
-        "beside": 4,
+        "beside": 6,
         "arrivals": 3,
         "pipeline": 0,
         "idle": 4,
