@@ -16,13 +16,12 @@ import msgspec
 
 from bench.looking import looking
 from bench.processes import BenchError
-from bench.report import Variant
+from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running import loading
 from bench.running.report import Sample, Series, Show
 from bench.running.stores import FileStore
 from bench.scaled.family import Family, family
-from bench.scaled.report import Column
 from bench.scaled.rows import Rows
 from surehook.clock import SystemClock
 

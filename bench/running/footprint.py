@@ -11,6 +11,7 @@ import msgspec
 from bench.looking import looking
 from bench.passage import expect_delivered, received
 from bench.processes import serving
+from bench.report import Column
 from bench.rounds import take_turns
 from bench.running import loading
 from bench.running.memory import peak, resident
@@ -18,7 +19,6 @@ from bench.running.pipeline import settle
 from bench.running.report import Sample, Series, Show
 from bench.running.ways import APART, Way
 from bench.scaled.meter import seconds_of
-from bench.scaled.report import Column
 
 #: Requests of one run of the generator, which holds them in memory.
 CHUNK: Final = 10_000

@@ -10,12 +10,11 @@ import msgspec
 
 from bench import server
 from bench.processes import serving
-from bench.report import Variant
+from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running import loading
 from bench.running.report import Sample, Series, Show
 from bench.running.stores import Store
-from bench.scaled.report import Column
 
 GROUP: Final = "Surehook"
 EACH: Final = "the same server, one commit per request"

@@ -11,13 +11,12 @@ import msgspec
 from bench.looking import looking
 from bench.passage import commits, expect_delivered, received, send, span_of, spans_of
 from bench.processes import serving
-from bench.report import Variant
+from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running.pipeline import settle
 from bench.running.report import Sample, Series, Show
 from bench.running.stores import Others, Store
 from bench.running.ways import Way
-from bench.scaled.report import Column
 
 #: Sent before the clock starts, so that code and caches are warm.
 WARM_UP: Final = 20

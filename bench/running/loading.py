@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from bench.looking import looking
 from bench.processes import BenchError, run
+from bench.report import Column
 from bench.running.stores import Others, Store
-from bench.scaled.report import Column
 
 #: Below it connections would idle for longer than a server keeps them open.
 SLOWEST: Final = 30.0

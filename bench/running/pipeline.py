@@ -11,7 +11,7 @@ import msgspec
 from bench.looking import looking
 from bench.passage import expect_delivered, received
 from bench.processes import PATIENCE, serving
-from bench.report import Variant
+from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running import loading
 from bench.running.loading import Loaded
@@ -19,7 +19,6 @@ from bench.running.report import Sample, Series
 from bench.running.stores import FileStore
 from bench.running.ways import Way
 from bench.scaled.family import Family
-from bench.scaled.report import Column
 
 RELAY: Final = Variant(
     "the same server, passing on by aiohttp's client", "none; stores nothing, answers when it is delivered"

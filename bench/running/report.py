@@ -11,8 +11,8 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report import Spread, Variant
-from bench.scaled.report import Column, machine
+from bench.report import Column, Spread, Variant
+from bench.scaled.report import machine
 
 RESULTS = Path(__file__).with_name("results")
 

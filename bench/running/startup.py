@@ -18,12 +18,11 @@ from tests.services import free_port
 
 from bench.load import SECRET
 from bench.processes import PATIENCE, ROOT, BenchError, cpu_seconds
-from bench.report import Variant
+from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running.memory import resident
 from bench.running.report import Sample, Series
 from bench.running.stores import Others, Store
-from bench.scaled.report import Column
 
 INTERPRETER: Final = Variant("python -c pass", "none")
 IMPORT: Final = Variant("python -c 'import surehook'", "none")

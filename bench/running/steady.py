@@ -11,14 +11,13 @@ import msgspec
 from bench.looking import looking
 from bench.passage import expect_delivered, received
 from bench.processes import serving
-from bench.report import Variant
+from bench.report import Column, Variant
 from bench.running import loading
 from bench.running.footprint import label
 from bench.running.memory import Watch, slope
 from bench.running.pipeline import settle
 from bench.running.report import Sample, Series, Show
 from bench.running.ways import Way
-from bench.scaled.report import Column
 
 #: Of the time, at the beginning: caches fill.
 WARM_UP: Final = 1 / 3

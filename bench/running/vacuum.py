@@ -17,11 +17,10 @@ import uvloop
 
 from bench.looking import Look, looking
 from bench.processes import BenchError
-from bench.report import Variant
+from bench.report import Column, Variant
 from bench.running.report import Sample, Series, Show
 from bench.running.stores import ServerStore
 from bench.scaled.places import Place
-from bench.scaled.report import Column
 from bench.scaled.rows import Rows
 from bench.scaled.verbs import CLAIM, CLAIM_MESSAGES, FIFTY, SETTLE, Stopwatch, Worker
 from surehook.clock import SystemClock
