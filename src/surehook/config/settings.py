@@ -164,6 +164,8 @@ class PostgresSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: How long one of Surehook's own statements may take; what takes longer is given up.
     timeout: Duration = 5_000
     connect_timeout: Duration = 3_000
+    #: Whether short transactions of handlers may share a commit.
+    shared_turns: bool = True
     #: For LISTEN, where a transaction pooler stands between Surehook and the database: leads past it.
     listen_url: PostgresUrl | None = None
 

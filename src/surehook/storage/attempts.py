@@ -116,6 +116,17 @@ async def complete(db: Statements, settlement: Settlement) -> None:
         raise LeaseLost(f"{typeid(EVENT_PREFIX, settlement.id)} is no longer held by this worker")
 
 
+def completions(settlements: Sequence[Settlement]) -> tuple[list[Call], list[Call]]:
+    """What several units of work end with in one transaction: each event, in the order of ids, and what is written with it.
+
+    Each of the first must find its row, or its lease is lost.
+    """
+    ordered = sorted(settlements, key=lambda each: each.id)
+    ends: list[Call] = [(_SETTLE_EVENT[each.state], _end_of(each)) for each in ordered]
+    failures = [call for each in ordered for call in _failure_of("insert_event_failure", each)]
+    return ends, [call for each in settlements for call in _messages_of(each)] + failures
+
+
 async def _end_all(
     db: Statements,
     statements: Mapping[Any, str],

@@ -131,6 +131,7 @@ async def open_server(settings: Settings, handler_timeout: int = 0) -> ServerDat
         timeout=wanted.timeout,
         connect_timeout=wanted.connect_timeout,
         idle_timeout=_IDLE + handler_timeout,
+        shared_turns=wanted.shared_turns,
     )
     database: ServerDatabase = await adapter.open_postgres(url, options)
     return database

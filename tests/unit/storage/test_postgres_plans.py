@@ -21,6 +21,7 @@ from surehook.states import MessageState
 from surehook.storage.postgres import open_postgres
 from surehook.storage.postgres.floors import MARGIN
 from surehook.storage.postgres.session import PLANS_FOR_VALUES, SIMPLE_PLANS, for_session
+from surehook.storage.postgres.sharedcommit import PLANS
 from surehook.storage.postgres.statements import load_texts
 from tests.builders import NOW, arrival, message, settlement
 from tests.services import PostgresServer
@@ -212,6 +213,19 @@ def test_a_plan_made_at_any_time_uses_indexes_only(
     with session(request.getfixturevalue(place), SIMPLE_PLANS) as connection:
         plan = explained(connection, name)
     assert not plan.slow, plan.text
+
+
+@pytest.mark.parametrize("name", ["process_event", "ignore_event"])
+@pytest.mark.parametrize("place", ["empty", "stale", "few", "many"])
+def test_so_does_one_that_is_made_on_a_connection_for_handlers(
+    request: pytest.FixtureRequest, place: str, name: str
+) -> None:
+    with session(
+        request.getfixturevalue(place), {**PLANS, "plan_cache_mode": "force_generic_plan"}
+    ) as connection:
+        plan = explained(connection, name)
+    assert not plan.slow, plan.text
+    assert plan.pages <= 60, plan.text
 
 
 @pytest.mark.parametrize(

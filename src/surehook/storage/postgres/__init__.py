@@ -29,6 +29,8 @@ from surehook.storage.postgres.connection import (
     require_able,
 )
 from surehook.storage.postgres.floors import Floor
+from surehook.storage.postgres.guest import SharedUnit
+from surehook.storage.postgres.habits import Habits
 from surehook.storage.postgres.lending import Ending
 from surehook.storage.postgres.pools import Lender, Pool, Transactions
 from surehook.storage.postgres.schema import LOCK, Schema
@@ -43,6 +45,7 @@ from surehook.storage.postgres.session import (
     lock_end,
 )
 from surehook.storage.postgres.statements import Texts, load_texts
+from surehook.storage.postgres.turns import Turns
 from surehook.storage.postgres.unit import PostgresUnit, Surroundings
 from surehook.storage.verbs import ReadingVerbs, Verb, WritingVerbs
 
@@ -58,17 +61,22 @@ _TOUCH: Final = "UPDATE schema_migrations SET applied_at = applied_at WHERE vers
 class PostgresStorage(WritingVerbs):
     """The write verbs, each a transaction."""
 
-    def __init__(self, writing: Transactions, heartbeats: Transactions, surroundings: Surroundings) -> None:
+    def __init__(
+        self, writing: Transactions, heartbeats: Transactions, surroundings: Surroundings, turns: Turns | None
+    ) -> None:
         self._writing = writing
         self._heartbeats = heartbeats
         self._shared = surroundings
+        self._turns = turns
         self._events = self._floor()
         self._messages: dict[str, Floor] = {}
 
-    def begin(self, claim: Claim) -> PostgresUnit:
+    def begin(self, claim: Claim) -> PostgresUnit | SharedUnit:
         """Storage.begin."""
-        del claim
-        return PostgresUnit(self._shared)
+        turns, kind = self._turns, f"{claim.provider} {claim.type}"
+        if turns is None or turns.habits.is_alone(kind, claim.id):
+            return PostgresUnit(self._shared)
+        return SharedUnit(turns, claim, kind)
 
     async def claim(
         self, limit: int, now: Millis, lease_until: Millis, only: Sequence[EventId] | None = None
@@ -133,7 +141,8 @@ class PostgresDatabase:
         self._reading = Transactions(self._pools["readers"], texts, options)
         self._ending = Ending(self._pools["handlers"], options.timeout / 1000)
         self._shared = self._surroundings(texts, options)
-        self.storage = PostgresStorage(self._writing, self._heartbeats, self._shared)
+        self._turns = self._make_turns() if options.shared_turns else None
+        self.storage = PostgresStorage(self._writing, self._heartbeats, self._shared, self._turns)
         self.reader = PostgresReader(self._reading)
         self._lender = Lender(self._pools["statements"])
         self._schema = Schema(self._lender, options.timeout / 1000)
@@ -181,6 +190,8 @@ class PostgresDatabase:
         self._reading.end()  # who reads can read again; who writes would not know what became of it
         for lender in (self._writing, self._heartbeats, self._reading, self._lender):
             await lender.drain()
+        if self._turns is not None:
+            await self._turns.close()
         await self._ending.drain()
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
@@ -196,6 +207,10 @@ class PostgresDatabase:
             loop=asyncio.get_running_loop(),
             settle=self._settle_one,
         )
+
+    def _make_turns(self) -> Turns:
+        habits = Habits(self._shared.loop.time)
+        return Turns(self._shared, habits, prepare=not self.pooled)
 
     async def _settle_one(self, settlement: Settlement) -> None:
         [settled] = await self.storage.settle([settlement])

@@ -47,6 +47,8 @@ class PostgresOptions(msgspec.Struct, frozen=True):
     read_timeout: int = 30_000
     #: How long a handler may leave its transaction idle before the server ends it: its locks are in others' way.
     idle_timeout: int = 60_000
+    #: Whether handlers' transactions may share a commit.
+    shared_turns: bool = True
 
 
 class Server(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncTransaction, Connection
+from psycopg import AsyncConnection, Connection
 from psycopg.abc import PQGen
 
 from surehook.errors import TransactionError
@@ -29,10 +29,6 @@ _COMMIT: Final = (
 )
 _ROLLBACK: Final = "leave the rollback to Surehook: raise an exception to undo what the handler wrote"
 _CLOSE: Final = "the connection belongs to Surehook, which takes it back when the handler has returned"
-
-
-class _Undone(Exception):
-    """Tells psycopg's transaction to roll back."""
 
 
 class BorrowedAsyncConnection(AsyncConnection[Any]):
@@ -119,7 +115,6 @@ class Loan:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self.connection = connection
-        self.transaction = AsyncTransaction(connection)
         self._face: BorrowedAsyncConnection | None = None
         self.blocking: BorrowedConnection | None = None
 
@@ -188,9 +183,6 @@ class Ending:
             loan.blocking.lock.release()
         guard = asyncio.get_running_loop().call_later(self._patience, sever, loan.connection)
         try:
-            if loan.transaction.status is loan.transaction.Status.ACTIVE:
-                with suppress(psycopg.Error):
-                    await loan.transaction.__aexit__(_Undone, _Undone(), None)
             await give_back(self._pool, loan.connection)
         finally:
             guard.cancel()

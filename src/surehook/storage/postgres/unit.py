@@ -34,9 +34,9 @@ from surehook.storage.postgres.pools import BEGIN, Pool, take
 from surehook.storage.postgres.statements import BlockingStatements, PostgresStatements, Texts
 
 #: What others do to a handler's transaction. A lock that it did not want to wait for (NOWAIT) is its own affair.
-_UNDONE: Final = (pg.DeadlockDetected, pg.SerializationFailure)
+UNDONE: Final = (pg.DeadlockDetected, pg.SerializationFailure)
 
-_WRITTEN: Final = re.compile(r"(?:INSERT|UPDATE|DELETE|MERGE)\b")
+WRITTEN: Final = re.compile(r"(?:INSERT|UPDATE|DELETE|MERGE)\b")
 
 
 class _State(Enum):
@@ -73,6 +73,15 @@ class PostgresUnit:
         # the end of the attempt on the loop, and a completion in a thread: whichever comes first takes place
         self._deciding = threading.Lock()
 
+    @classmethod
+    def adopt(cls, shared: Surroundings, connection: AsyncConnection[Any], *, saved: bool) -> PostgresUnit:
+        """One whose transaction is open already; ``saved``: its last statement stands behind a savepoint."""
+        unit = cls(shared)
+        unit._loan = Loan(connection)
+        unit._saved = saved
+        unit._state = _State.OPEN
+        return unit
+
     @property
     def opened(self) -> bool:
         """Whether a statement was run, or waits for a connection."""
@@ -84,7 +93,7 @@ class PostgresUnit:
     async def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """UnitOfWork.execute."""
         cursor = await self._run(sql, parameters)
-        return cursor.rowcount if _WRITTEN.match(cursor.statusmessage or "") else 0
+        return cursor.rowcount if WRITTEN.match(cursor.statusmessage or "") else 0
 
     async def fetch(self, sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
         """UnitOfWork.fetch."""
@@ -173,7 +182,7 @@ class PostgresUnit:
                     if self._state is not _State.OPEN:
                         return await self._first(bound.sql, values)
                 return await self._next(bound.sql, values)
-        except _UNDONE as error:
+        except UNDONE as error:
             raise TurnLost(
                 f"PostgreSQL undid the transaction because of another one: {brief(error)}"
             ) from error
@@ -230,7 +239,7 @@ class PostgresUnit:
         return self._state is _State.ENDED
 
     async def _send_begin(self, loan: Loan) -> None:
-        await loan.transaction.__aenter__()
+        await loan.connection.execute(BEGIN)
         if self._shared.settings:
             await loan.connection.execute(self._shared.settings)
 
@@ -251,7 +260,7 @@ class PostgresUnit:
                 if settlement is not None:
                     await attempts.complete(PostgresStatements(connection, self._shared.texts), settlement)
                 committing = True
-                await loan.transaction.__aexit__(None, None, None)
+                await connection.execute("COMMIT")
         except TRY_AGAIN as error:
             raise TurnLost(
                 f"PostgreSQL undid the transaction because of another one: {brief(error)}"
