@@ -27,6 +27,7 @@ class Options(msgspec.Struct, frozen=True):
 
     quick: bool
     full: bool
+    only: str | None
     folder: Path
     command: str
 
@@ -43,7 +44,7 @@ Part = Callable[[Ground, Options, Callable[[str], None]], Measured]
 
 def _costs(ground: Ground, options: Options, say: Callable[[str], None]) -> Measured:
     sizes = costs.QUICK if options.quick else costs.NORMAL
-    found = costs.CostSuite(ground, sizes, say).everything()
+    found = costs.CostSuite(ground, sizes, say).everything(options.only)
     return Measured(found, [report.costs_table(each, options.command) for each in found])
 
 
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--full", action="store_true", help="5,000,000 finished events: takes 30 GB of disk, and long"
     )
+    parser.add_argument("--only", choices=costs.WORK, help="of the part costs")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -104,7 +106,8 @@ def run(given: argparse.Namespace, parts: Sequence[str]) -> int:
             durability = ground.durability()
             console.print(durability.text())
             for part in parts:
-                options = Options(given.quick, given.full, Path(folder).resolve(), _command(part, given))
+                command = _command(part, given)
+                options = Options(given.quick, given.full, given.only, Path(folder).resolve(), command)
                 measured = PARTS[part](ground, options, console.print)
                 for table in measured.tables:
                     console.print(table)
@@ -121,6 +124,8 @@ def run(given: argparse.Namespace, parts: Sequence[str]) -> int:
 def _command(part: str, given: argparse.Namespace) -> str:
     """What makes these numbers again."""
     flags = [f" --{name}" for name in ("quick", "full") if getattr(given, name)]
+    if given.only:
+        flags.append(f" --only {given.only}")
     return f"python -m bench scaled {part}{''.join(flags)}"
 
 

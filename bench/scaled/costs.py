@@ -22,6 +22,8 @@ from bench.scaled.ground import Ground
 from bench.scaled.meter import Meter, seconds_of
 from bench.scaled.report import Costs
 
+#: What is measured, in this order.
+WORK: Final = ("ingest", "with_tx", "without_tx", "publishing")
 QUEUES: Final = ("database", "redis")
 PROCESSES: Final = (1, 2)
 BATCH: Final = 50
@@ -44,11 +46,14 @@ class Way(msgspec.Struct, frozen=True):
 
     queue: str
     processes: int
+    #: Each handler has a transaction of its own (``postgres.shared_turns = false``).
+    alone: bool = False
 
     def variant(self, promise: str) -> Variant:
         """Its row in a table."""
         many = "es" if self.processes > 1 else ""
-        return Variant(f"Surehook, queue={self.queue}, {self.processes} process{many}", promise)
+        alone = ", a transaction a handler" if self.alone else ""
+        return Variant(f"Surehook, queue={self.queue}, {self.processes} process{many}{alone}", promise)
 
 
 WAYS: Final = tuple(Way(queue, processes) for processes in PROCESSES for queue in QUEUES)
@@ -80,13 +85,16 @@ class CostSuite:
         self._say = say
         self._announced: bytes | None = None
 
-    def everything(self) -> list[Costs]:
+    def everything(self, only: str | None = None) -> list[Costs]:
         """Ingest makes the events that are processed, and processing the messages that are published."""
-        ingest = self._ingest()
+        wanted = (only,) if only else WORK
+        found = [self._ingest()] if "ingest" in wanted else []
         self._make_received()
-        with_tx, without_tx = self._processing("with_tx"), self._processing("without_tx")
-        self._make_published()
-        return [ingest, with_tx, without_tx, self._publishing()]
+        found += [self._processing(app) for app in ("with_tx", "without_tx") if app in wanted]
+        if "publishing" in wanted:
+            self._make_published()
+            found.append(self._publishing())
+        return found
 
     def _ingest(self) -> Costs:
         sizes = self._sizes
@@ -99,11 +107,15 @@ class CostSuite:
 
     def _processing(self, app: str) -> Costs:
         runners: dict[Variant, Runner] = {
-            way.variant(CLAIMS): partial(self._process_copy, way, app) for way in self._sizes.ways
+            way.variant(CLAIMS): partial(self._process_copy, way, app) for way in self._ways_of(app)
         }
         runners[PLAIN_EACH] = partial(self._plain, PLAIN_EACH, app, 1, self._sizes.plain)
         runners[PLAIN_BATCH] = partial(self._plain, PLAIN_BATCH, app, BATCH, self._sizes.processed)
         return self._compare(f"processing {app.replace('_', ' ')}", runners, PLAIN_EACH)
+
+    def _ways_of(self, app: str) -> tuple[Way, ...]:
+        ways = self._sizes.ways
+        return (*ways, msgspec.structs.replace(ways[0], alone=True)) if app == "with_tx" else ways
 
     def _publishing(self) -> Costs:
         runners: dict[Variant, Runner] = {
@@ -170,7 +182,9 @@ class CostSuite:
 
     def _process(self, way: Way, url: str, app: str) -> Run:
         self._ground.announce(self._announced if way.queue == "redis" else None)
-        with family("worker", way.processes, url, "--queue", self._queue(way), "--app", app) as nodes:
+        alone = ["--alone"] if way.alone else []
+        arguments = (url, "--queue", self._queue(way), "--app", app, *alone)
+        with family("worker", way.processes, *arguments) as nodes:
             measured = self._finish("worker", url, nodes)
         measured["ids_left"] = float(self._ground.waiting())
         return _processed(way.variant(CLAIMS), url, app, measured, None)

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+import msgspec
 import uvloop
 
 from bench import application
@@ -21,8 +22,9 @@ from bench.load import SECRET
 from bench.node import CONCURRENCY
 from bench.scaled.application import timed
 from surehook import App
-from surehook.config import DestinationSettings, ProviderSettings, ServerSettings, Settings
+from surehook.config import DestinationSettings, PostgresSettings, ProviderSettings, ServerSettings, Settings
 from surehook.wiring import ROLES, Node, Role
+from surehook.wiring.running import collect_rarely
 
 APPS: Mapping[str, App] = {
     "with_tx": application.with_tx,
@@ -65,6 +67,7 @@ def say(word: str) -> None:
 async def work(node: Node, *, listen: bool) -> None:
     """Until the process is killed."""
     await node.start(migrate=False, listen=listen)
+    collect_rarely()
     say("begun")
     await asyncio.Event().wait()
 
@@ -78,10 +81,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--sink", type=int, default=9)
     parser.add_argument("--app", choices=APPS, default="with_tx")
+    parser.add_argument("--alone", action="store_true", help="a transaction of its own for each handler")
     arguments = parser.parse_args()
     os.environ["BENCH_SINK_SECRET"] = "whsec_" + "c3VyZWhvb2stYmVuY2gtc2lua3Mt" * 2
     os.environ["BENCH_STRIPE_SECRET"] = SECRET
     chosen = settings(arguments.database, arguments.queue, arguments.port, arguments.sink)
+    chosen = msgspec.structs.replace(chosen, postgres=PostgresSettings(shared_turns=not arguments.alone))
     node = Node(chosen, APPS[arguments.app], arguments.roles)
     # that polling is slow, for one, is what is measured
     logging.basicConfig(level=logging.ERROR)

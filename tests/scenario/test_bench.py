@@ -112,7 +112,7 @@ def test_costs_are_compared_with_floors_and_verified(scaled: Scaled) -> None:
             "the same server, one commit per request": 300,
             "the same server, storing nothing": 400,
         },
-        "processing with tx": {WAY: 400, **plain},
+        "processing with tx": {WAY: 400, f"{WAY}, a transaction a handler": 400, **plain},
         "processing without tx": {WAY: 400, **plain},
         "publishing": {WAY: 400, "aiohttp's client alone": 400},
     }
@@ -127,8 +127,17 @@ def test_costs_count_what_the_servers_spend(scaled: Scaled) -> None:
         assert details["transactions"] > 0
         assert details["postgres_cpu_us"] > 0
     assert found["ingest"]["disk_bytes"] > 900, "the body alone is longer"
-    assert found["processing with tx"]["transactions"] >= 1, "each handler has its own"
     assert found["ingest"]["transactions"] < 1, "requests share them"
+
+
+@pytest.mark.timeout(900)
+def test_handlers_share_transactions_unless_they_are_told_not_to(scaled: Scaled) -> None:
+    [compared] = [
+        each for each in scaled.documents["costs"]["costs"] if each["title"] == "processing with tx"
+    ]
+    shared, alone, *_ = (run["details"]["transactions"] for run in compared["rounds"][0])
+    assert shared < alone
+    assert alone >= 1
 
 
 @pytest.mark.timeout(900)
