@@ -38,7 +38,7 @@ from surehook.states import (
 )
 from surehook.storage.dialect import POSTGRESQL, SQLITE, Dialect
 from surehook.storage.migrate import load_migrations, split_script
-from surehook.storage.postgres.placeholders import bind
+from surehook.storage.placeholders import bind
 
 Moves = dict[str | None, frozenset[str]]
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surehook.errors import TransactionError
+from surehook.storage.placeholders import bind, pieces
 from surehook.storage.postgres.guard import refuse, why_refused
-from surehook.storage.postgres.placeholders import bind, pieces
 
 
 @pytest.mark.parametrize(

@@ -608,7 +608,7 @@ async def test_migrating_twice_does_nothing_more(database: SqliteDatabase, clock
     ],
 )
 async def test_hot_statements_use_their_index(database: SqliteDatabase, statement: str, index: str) -> None:
-    sql = database.storage._texts[statement]
+    sql = database.storage._texts[statement].sql
     connection = apsw.Connection(str(database.path))
     plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", _Anything()).fetchall()
     connection.close()

@@ -12,7 +12,7 @@ from typing import Final
 
 from surehook.errors import TransactionError
 from surehook.storage.dialect import OWN_TABLES
-from surehook.storage.postgres.placeholders import pieces
+from surehook.storage.placeholders import pieces
 
 _ENDING: Final = re.compile(
     r"[\s;]*(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION|SAVEPOINT|RELEASE)\b",

@@ -16,10 +16,10 @@ from psycopg.pq.abc import PGresult
 from surehook.errors import TransactionError, TurnLost
 from surehook.model import Claim, Settlement
 from surehook.storage import Parameters
+from surehook.storage.placeholders import bind
 from surehook.storage.postgres.connection import brief, faults
 from surehook.storage.postgres.guard import refuse
 from surehook.storage.postgres.lending import BorrowedAsyncConnection, BorrowedConnection
-from surehook.storage.postgres.placeholders import bind
 from surehook.storage.postgres.sharing import may_share
 from surehook.storage.postgres.turn import Turn
 from surehook.storage.postgres.turns import Turns

@@ -20,8 +20,8 @@ from surehook.errors import SchemaMismatch, Unavailable
 from surehook.storage import migrate as migrations
 from surehook.storage.dialect import POSTGRESQL
 from surehook.storage.migrate import AppliedMigration
+from surehook.storage.placeholders import bind
 from surehook.storage.postgres.connection import OWN_FAULTS, TRY_AGAIN, brief, faults
-from surehook.storage.postgres.placeholders import bind
 from surehook.storage.postgres.pools import Lender
 from surehook.storage.postgres.statements import PostgresStatements
 

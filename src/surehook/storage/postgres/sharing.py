@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from surehook.storage.postgres.placeholders import pieces
+from surehook.storage.placeholders import pieces
 
 _ON_ROWS: Final = re.compile(r"[\s(]*(?:INSERT|UPDATE|DELETE|MERGE|SELECT|WITH|VALUES)\b", re.IGNORECASE)
 

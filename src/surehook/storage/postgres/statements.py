@@ -12,8 +12,8 @@ from psycopg import AsyncConnection, Connection
 
 from surehook.storage.dialect import POSTGRESQL, load_statements
 from surehook.storage.named import Call
+from surehook.storage.placeholders import Bound, bind
 from surehook.storage.postgres.adapting import OwnBlockingCursor, OwnCursor
-from surehook.storage.postgres.placeholders import Bound, bind
 
 Texts = Mapping[str, Bound]
 

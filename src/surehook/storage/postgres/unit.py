@@ -20,6 +20,7 @@ from surehook.errors import CommitUnknown, TransactionError, TurnLost, Unavailab
 from surehook.model import Settlement
 from surehook.storage import Parameters, attempts
 from surehook.storage.named import drive
+from surehook.storage.placeholders import bind
 from surehook.storage.postgres.adapting import PromptCursor
 from surehook.storage.postgres.connection import TRY_AGAIN, brief, faults, is_lost, sever
 from surehook.storage.postgres.guard import refuse
@@ -29,7 +30,6 @@ from surehook.storage.postgres.lending import (
     Ending,
     Loan,
 )
-from surehook.storage.postgres.placeholders import bind
 from surehook.storage.postgres.pools import BEGIN, Pool, take
 from surehook.storage.postgres.statements import BlockingStatements, PostgresStatements, Texts
 

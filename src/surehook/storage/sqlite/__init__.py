@@ -7,7 +7,8 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 import msgspec
@@ -18,6 +19,7 @@ from surehook.model import Accepted, Arrival, Claim, Settlement
 from surehook.storage import SetupFunction, arrivals, attempts, migrate
 from surehook.storage.dialect import SQLITE, load_statements
 from surehook.storage.named import Call, drive
+from surehook.storage.placeholders import bind
 from surehook.storage.sqlite.connection import Location, connect, faults, parse_location
 from surehook.storage.sqlite.gate import Gate
 from surehook.storage.sqlite.guard import Guard
@@ -33,10 +35,33 @@ _TOUCH = "UPDATE schema_migrations SET applied_at = applied_at WHERE version = 1
 logger = logging.getLogger(__name__)
 
 
+class _Text(NamedTuple):
+    """A named statement."""
+
+    sql: str
+    #: Its parameters in the order of their first place: so bound, they are not looked up by name one by one.
+    values: Callable[[Mapping[str, Any]], Sequence[Any]]
+
+
+Texts = Mapping[str, _Text]
+
+
+def load_texts() -> Texts:
+    """Every statement of the package, in SQLite's words."""
+    return {name: _Text(sql, _values_of(sql)) for name, sql in load_statements(SQLITE).items()}
+
+
+def _values_of(sql: str) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    names = bind(sql, False).names
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda parameters: [parameters[name] for name in names]
+
+
 class _Statements:
     """Named statements on one connection. Every method is a coroutine that never suspends."""
 
-    def __init__(self, connection: apsw.Connection, texts: Mapping[str, str]) -> None:
+    def __init__(self, connection: apsw.Connection, texts: Texts) -> None:
         self._connection = connection
         self._texts = texts
 
@@ -44,15 +69,18 @@ class _Statements:
         connection, texts = self._connection, self._texts
         changes: list[int] = []
         for name, parameters in calls:
-            connection.execute(texts[name], parameters)
+            sql, values = texts[name]
+            connection.execute(sql, values(parameters))
             changes.append(connection.changes())
         return changes
 
     async def rows(self, calls: Sequence[Call]) -> list[list[tuple[Any, ...]]]:
-        return [
-            self._connection.execute(self._texts[name], bound(parameters)).fetchall()
-            for name, parameters in calls
-        ]
+        return [self._rows(*self._texts[name], bound(parameters)) for name, parameters in calls]
+
+    def _rows(
+        self, sql: str, values: Callable[[Mapping[str, Any]], Sequence[Any]], parameters: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, values(parameters)).fetchall()
 
     async def lock(self, names: Collection[str]) -> None:
         """Nobody else writes meanwhile."""
@@ -70,7 +98,7 @@ def bound(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
 class SqliteStorage(WritingVerbs):
     """The write verbs; each is a job of the next turn."""
 
-    def __init__(self, turns: Turns, texts: Mapping[str, str], guard: Guard, budget: int) -> None:
+    def __init__(self, turns: Turns, texts: Texts, guard: Guard, budget: int) -> None:
         self._turns = turns
         self._texts = texts
         self._budget = budget
@@ -113,7 +141,7 @@ class SqliteStorage(WritingVerbs):
 class SqliteReader(ReadingVerbs):
     """The reading verbs, on connections of their own, in threads of their own."""
 
-    def __init__(self, location: Location, texts: Mapping[str, str]) -> None:
+    def __init__(self, location: Location, texts: Texts) -> None:
         self._location = location
         self._texts = texts
         self._local = threading.local()
@@ -142,7 +170,7 @@ class SqliteDatabase:
     """An open SQLite file."""
 
     def __init__(self, location: Location, turns: Turns, guard: Guard, budget: int) -> None:
-        texts = load_statements(SQLITE)
+        texts = load_texts()
         self._turns = turns
         self.path = location.path
         #: Nobody stands between us and a file.
