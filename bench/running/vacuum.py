@@ -20,6 +20,7 @@ from bench.processes import BenchError
 from bench.report import Column, Variant
 from bench.running.report import Sample, Series, Show
 from bench.running.stores import ServerStore
+from bench.scaled.pinned import pages_of
 from bench.scaled.places import Place
 from bench.scaled.rows import Rows
 from bench.scaled.verbs import CLAIM, CLAIM_MESSAGES, FIFTY, SETTLE, Stopwatch, Worker
@@ -39,8 +40,10 @@ PAUSE: Final = 1.0
 COLUMNS: Final = (
     Column("events\nso far", "events"),
     Column("claim 50\nms", "claim_ms", 2),
+    Column("claim 50\npages", "claim_pages"),
+    Column("first claim\npages", "search_pages"),
     Column("settle 50\nms", "settle_ms", 2),
-    Column("claim 50\nmessages", "claim_messages_ms", 2),
+    Column("claim 50\nmessages, ms", "claim_messages_ms", 2),
     *(Column(f"{table}\nbytes a row", f"{table}_bytes") for table in TABLES),
     *(Column(f"{table}\ndead rows", f"{table}_dead") for table in TABLES),
     Column("vacuums", "vacuums"),
@@ -107,13 +110,19 @@ class VacuumSuite:
             return self._probe(look, rows)
 
     def _probe(self, look: Look, rows: Rows) -> Sample:
-        """Some more events, worked off against the clock."""
-        figures = self._pass(look, rows, self._sizes.probe)
-        return Sample(rows.waiting, figures)
+        """Some more events, worked off against the clock; the pages of a claim while they wait."""
+        rows.wait(self._sizes.probe)
+        claim, search, _ = pages_of(rows.url)
+        figures = self._work_off(look, rows, self._sizes.probe)
+        return Sample(rows.waiting, {**figures, "claim_pages": claim, "search_pages": search})
 
-    def _pass(self, look: Look, rows: Rows, count: int) -> dict[str, float]:
-        """So many more events come in and are worked off, with their messages; what it took and what it left."""
+    def _pass(self, look: Look, rows: Rows, count: int) -> None:
+        """So many more events come in and are worked off."""
         rows.wait(count)
+        self._work_off(look, rows, count)
+
+    def _work_off(self, look: Look, rows: Rows, count: int) -> dict[str, float]:
+        """So many events, with their messages; what it took and what it left."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             watch = runner.run(_work(rows.url, count))
         look.expect(
@@ -171,8 +180,10 @@ def _series(durability: str, samples: list[Sample], events: int) -> Series:
     shows = [
         Show(f"{what}, after {events:,} events divided by the band's", AFTER, figure, LIMIT, BEFORE)
         for what, figure in (
-            ("claim", "claim_ms"),
-            ("claim of messages", "claim_messages_ms"),
+            ("time of a claim", "claim_ms"),
+            ("time of a claim of messages", "claim_messages_ms"),
+            ("pages of a claim", "claim_pages"),
+            ("pages of a claim that searches from the beginning", "search_pages"),
             *((f"bytes a row of {table}", f"{table}_bytes") for table in TABLES),
         )
     ]

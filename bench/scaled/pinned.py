@@ -155,11 +155,11 @@ async def _stretch(worker: Worker, url: str, claims: int) -> Stretch:
         statistics.median(times[CLAIM]),
         max(times[CLAIM]),
         statistics.median(times[SETTLE]),
-        *_pages(url),
+        *pages_of(url),
     )
 
 
-def _pages(url: str) -> tuple[int, int, int]:
+def pages_of(url: str) -> tuple[int, int, int]:
     """Of a claim that begins where one before it has found something, of one that searches all, of a settlement."""
     now = SystemClock().now()
     lease = Millis(now + HOUR)
