@@ -119,11 +119,6 @@ class Child:
         self.go()
         return int(json.loads(self._line("it answered")))
 
-    def tell(self) -> dict[str, Any]:
-        """The next line of JSON that it prints. Raises BenchError when it has ended."""
-        found: dict[str, Any] = json.loads(self._line("it told a result"))
-        return found
-
     def check(self) -> None:
         """Raise BenchError when it has ended."""
         if self._process.poll() is not None:
