@@ -125,10 +125,13 @@ def delivered(sink: int, seen: Loaded) -> float:
     return len(arrived) / (max(arrived) - began) * 1e9
 
 
-def settle(nodes: Mapping[str, Family], url: str) -> int:
-    """Wait until all is processed and the results of all deliveries are written down; how many messages there are."""
+def settle(nodes: Mapping[str, Family], url: str, within: float = PATIENCE) -> int:
+    """Wait until all is processed and the results of all deliveries are written down; how many messages there are.
+
+    ``within``: seconds, for each of the two.
+    """
     with looking(url) as look:
         for role in ("worker", "publisher"):
             [family] = [each for roles, each in nodes.items() if role in roles.split(",")]
-            family.finish(role, look)
+            family.finish(role, look, within)
         return look.number("SELECT count(*) FROM outbox_messages")

@@ -51,14 +51,17 @@ class Family:
         for each in self._children:
             each.begun()
 
-    def finish(self, role: str, look: Look) -> None:
-        """Wait until nothing is left to do for a role. Raises BenchError when one of them ends, or it takes too long."""
-        deadline = time.monotonic() + PATIENCE
+    def finish(self, role: str, look: Look, within: float = PATIENCE) -> None:
+        """Wait until nothing is left to do for a role.
+
+        Raises BenchError when one of them ends, or when it takes longer than ``within`` seconds.
+        """
+        deadline = time.monotonic() + within
         while not all(look.rows(sql) == [(None,)] for sql in LEFT[role]):
             for each in self._children:
                 each.check()
             if time.monotonic() > deadline:
-                raise BenchError(f"after {PATIENCE} s something is left for the {role}")
+                raise BenchError(f"after {within} s something is left for the {role}")
             time.sleep(LOOK_EVERY)
 
     def kill(self) -> None:
