@@ -19,7 +19,7 @@ from bench.running.pipeline import settle
 from bench.running.report import Sample, Series, Show
 from bench.running.ways import Way
 
-#: Of the time, at the beginning: caches fill.
+#: Of the time, at the beginning: caches fill, SQLite's with the pages of some 10,000 events.
 WARM_UP: Final = 1 / 3
 #: Seconds in which what still waits must be worked off: a busy machine may fall behind the rate.
 CATCH_UP: Final = 1_800.0
@@ -46,7 +46,7 @@ class Sizes(msgspec.Struct, frozen=True):
     minutes: float
 
 
-NORMAL = Sizes(rate=100, interval=1, chunk=20, minutes=3)
+NORMAL = Sizes(rate=100, interval=1, chunk=20, minutes=10)
 QUICK = Sizes(rate=60, interval=0.05, chunk=1, minutes=0.04)
 
 
