@@ -15,11 +15,10 @@ import apsw
 import psycopg
 
 from surehook.config import database_path, is_postgres
-from surehook.storage.dialect import SQLITE, load_statements
 from surehook.storage.named import Call, drive
 from surehook.storage.postgres.adapting import OwnBlockingCursor
 from surehook.storage.postgres.statements import load_texts
-from surehook.storage.sqlite import bound
+from surehook.storage.sqlite import load_texts as load_texts_of_sqlite
 from surehook.storage.verbs import Verb
 
 Result = TypeVar("Result")
@@ -86,12 +85,12 @@ class _OnFile(Counting):
     def __init__(self, connection: apsw.Connection) -> None:
         super().__init__()
         self._connection = connection
-        self._texts = load_statements(SQLITE)
+        self._texts = load_texts_of_sqlite()
 
     def _one(self, call: Call) -> tuple[int, list[tuple[Any, ...]]]:
         name, parameters = call
-        before = self._asked()
-        found = self._connection.execute(self._texts[name], bound(parameters)).fetchall()
+        text, before = self._texts[name], self._asked()
+        found = self._connection.execute(text.sql, text.bound(parameters)).fetchall()
         self.pages += self._asked() - before
         return self._connection.changes(), found
 

@@ -96,12 +96,34 @@ def _prolonged(claim: Claim | MessageClaim, lease_until: Millis) -> dict[str, An
 
 
 async def settle(db: Statements, settlements: Sequence[Settlement]) -> list[bool]:
-    """Storage.settle."""
-    ended = await _end_all(db, _SETTLE_EVENT, settlements)
-    held = [each for each, done in zip(settlements, ended, strict=True) if done]
-    await db.run([call for each in held for call in _messages_of(each)])
-    await db.run([call for each in held for call in _failure_of("insert_event_failure", each)])
-    return ended
+    """Storage.settle; those that are PROCESSED, as most are, by one statement."""
+    processed = [each for each in settlements if each.state is EventState.PROCESSED]
+    held = await _process(db, processed)
+    others = [each for each in settlements if each.state is not EventState.PROCESSED]
+    held |= {
+        key
+        for key, done in zip(map(_key, others), await _end_all(db, _SETTLE_EVENT, others), strict=True)
+        if done
+    }
+    kept = [each for each in settlements if _key(each) in held]
+    await db.run([call for each in kept for call in _messages_of(each)])
+    await db.run([call for each in kept for call in _failure_of("insert_event_failure", each)])
+    return [_key(each) in held for each in settlements]
+
+
+async def _process(db: Statements, settlements: Sequence[Settlement]) -> set[tuple[EventId, int]]:
+    """Finish events in the order of their ids, as every verb locks them; those whose leases were still held."""
+    if not settlements:
+        return set()
+    settled = sorted(map(_key, settlements))
+    ids, tokens = [id for id, _ in settled], [token for _, token in settled]
+    at = max(each.at for each in settlements)
+    wanted = {"settled": settled, "ids": ids, "tokens": tokens, "at": at}
+    return {(EventId(id), token) for id, token in await rows(db, "process_events", wanted)}
+
+
+def _key(settlement: Settlement) -> tuple[EventId, int]:
+    return settlement.id, settlement.token
 
 
 async def complete(db: Statements, settlement: Settlement) -> None:

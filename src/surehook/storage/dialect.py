@@ -53,6 +53,8 @@ SQLITE = Dialect(
         ),
         "was_due": "NULL",  # nor are dead rows any trouble there
         "among_ids": "IN (SELECT unhex(value) FROM json_each(:ids))",
+        # two lists would have to be searched for what belongs together
+        "settled": "(SELECT unhex(value ->> 0) AS id, value ->> 1 AS token FROM json_each(:settled)) AS settled",
         "now_ms": "CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
     },
 )
@@ -73,6 +75,7 @@ POSTGRESQL = Dialect(
         "payload": f"content_type, headers, {_INLINE_BODY}",
         "was_due": "due.due_at",
         "among_ids": "= ANY (CAST(:ids AS uuid[]))",
+        "settled": "unnest(CAST(:ids AS uuid[]), CAST(:tokens AS bigint[])) AS settled (id, token)",
         "now_ms": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
     },
 )

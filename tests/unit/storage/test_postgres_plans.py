@@ -113,7 +113,8 @@ ROWS = {
     "RECEIVED": ("claim_named_events", "get_event", "lock_event", "count_duplicate", "get_payload", "insert_event_failure"),
     "RETRYING": ("hurry_event",),
     "PROCESSING": (
-        "extend_event", "held_event", "process_event", "retry_event", "bury_event", "ignore_event", "release_event",
+        "extend_event", "held_event", "process_event", "process_events", "retry_event", "bury_event", "ignore_event",
+        "release_event",
     ),
     "IGNORED": ("take_back_event",),
     "DEAD": ("replay_event", "discard_event"),
@@ -136,7 +137,7 @@ VALUES: dict[str, Any] = {
     "destination": "ledger", "provider": "stripe", "external_id": "evt_7", "suspect_key": b"x", "subject": "x",
     "was": "DEAD", "reason": "x", "last_error": "x", "error_type": "x", "message": "x", "detail": "x", "fingerprint": "x",
     "worker": "x", "started_at": NOW, "failed_at": NOW, "after": UUID(int=0), "id": UUID(int=0), "row_id": UUID(int=0),
-    "ids": [],
+    "ids": [], "tokens": [1],
 }  # fmt: skip
 
 
@@ -321,7 +322,7 @@ def without_values(sql: str) -> str:
 
 
 #: For 60 rows each; every other statement is for one row.
-ALLOWED = {"claim_events": 2_400, "claim_messages": 1_800}
+ALLOWED = {"claim_events": 2_400, "claim_messages": 1_800, "process_events": 2_400}
 
 
 async def work(url: str, meanwhile: Callable[[str], None]) -> None:

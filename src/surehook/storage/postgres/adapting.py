@@ -38,12 +38,13 @@ class _Text(Dumper):
         return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace")
 
 
-class _Ids(Dumper):
-    """A list of ids as the text of an array."""
+class _List(Dumper):
+    """A list of ids, or of numbers, as the text of an array."""
 
     def dump(self, obj: Any) -> Buffer | None:
-        ids: list[bytes] = obj
-        return b"{%s}" % ",".join(id.hex() for id in ids).encode()
+        items: list[bytes | int] = obj
+        texts = [item.hex() if isinstance(item, bytes) else str(item) for item in items]
+        return b"{%s}" % ",".join(texts).encode()
 
 
 class _Id(Loader):
@@ -60,7 +61,7 @@ def _own_adapters() -> AdaptersMap:
     own.register_dumper(bytes, _Bytes)
     own.register_dumper(int, _Number)
     own.register_dumper(str, _Text)
-    own.register_dumper(list, _Ids)
+    own.register_dumper(list, _List)
     own.register_loader("uuid", _Id)
     return own
 

@@ -42,6 +42,10 @@ class _Text(NamedTuple):
     #: Its parameters in the order of their first place: so bound, they are not looked up by name one by one.
     values: Callable[[Mapping[str, Any]], Sequence[Any]]
 
+    def bound(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """Its parameters, of which some may be lists."""
+        return [_as_json(each) if isinstance(each, list) else each for each in self.values(parameters)]
+
 
 Texts = Mapping[str, _Text]
 
@@ -75,24 +79,18 @@ class _Statements:
         return changes
 
     async def rows(self, calls: Sequence[Call]) -> list[list[tuple[Any, ...]]]:
-        return [self._rows(*self._texts[name], bound(parameters)) for name, parameters in calls]
-
-    def _rows(
-        self, sql: str, values: Callable[[Mapping[str, Any]], Sequence[Any]], parameters: Mapping[str, Any]
-    ) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values(parameters)).fetchall()
+        texts = [(self._texts[name], parameters) for name, parameters in calls]
+        return [self._connection.execute(text.sql, text.bound(each)).fetchall() for text, each in texts]
 
     async def lock(self, names: Collection[str]) -> None:
         """Nobody else writes meanwhile."""
 
 
-def bound(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A list of ids as the JSON text that a statement can look through."""
-    lists = {name: value for name, value in parameters.items() if isinstance(value, list)}
-    if not lists:
-        return parameters
-    texts = {name: msgspec.json.encode([id.hex() for id in ids]).decode() for name, ids in lists.items()}
-    return {**parameters, **texts}
+def _as_json(values: Sequence[Any]) -> str:
+    """Ids, or ids each with its token, as the text that a statement can look through."""
+    return msgspec.json.encode(
+        [each.hex() if isinstance(each, bytes) else (each[0].hex(), each[1]) for each in values]
+    ).decode()
 
 
 class SqliteStorage(WritingVerbs):

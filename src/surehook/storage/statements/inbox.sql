@@ -75,6 +75,15 @@ UPDATE inbox_events
 SET state = 'PROCESSED', lease_until = NULL, finished_at = :at, updated_at = :at, reason = NULL, last_error = NULL
 WHERE id = :id AND state = 'PROCESSING' AND lease_token = :token
 
+-- name: process_events
+-- moves: PROCESSING -> PROCESSED
+-- Finish many events, in the order given; of one that is not in the answer the lease was lost.
+UPDATE inbox_events
+SET state = 'PROCESSED', lease_until = NULL, finished_at = :at, updated_at = :at, reason = NULL, last_error = NULL
+FROM {settled}
+WHERE inbox_events.id = settled.id AND state = 'PROCESSING' AND lease_token = settled.token
+RETURNING inbox_events.id, lease_token
+
 -- name: retry_event
 -- moves: PROCESSING -> RETRYING
 -- The attempt failed and another one follows.
