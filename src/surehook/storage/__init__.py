@@ -107,8 +107,11 @@ class UnitOfWork(Lending, Protocol):
         """
         ...
 
-    async def rollback(self) -> None:
-        """Undo everything. Allowed at any time and more than once; a no-op when nothing was opened or it has ended."""
+    async def rollback(self) -> bool:
+        """Undo everything. Allowed at any time and more than once; a no-op when nothing was opened or it has ended.
+
+        False: others that shared the transaction were undone as well, so what the attempt saw of them never came to be.
+        """
         ...
 
 

@@ -40,6 +40,9 @@ _PAUSE = 0.2
 #: How long a busy worker waits for half of its slots to be free, in seconds.
 _GATHER = 0.005
 
+#: Why an attempt that has failed says nothing.
+_UNSOUND = "what it saw of others, with which it shared a transaction, was undone: it may have failed because of that"
+
 #: How long a stop waits for handlers that have been cancelled, in seconds. One that swallows it is left behind.
 _PATIENCE = 5
 
@@ -273,9 +276,10 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - whatever kept the completion from being written failed the attempt
             outcome = Crashed(self._execution.failure(error, started), None)
         finally:
-            await unit.rollback()
-        self._turns.end(claim.id)
-        await self._settle_failure(run, outcome)
+            sound = await unit.rollback()
+        if sound or not await self._repeat(run, TurnLost(_UNSOUND)):
+            self._turns.end(claim.id)
+            await self._settle_failure(run, outcome)
 
     async def _repeat(self, run: Run, error: TurnLost) -> bool:
         """Let an attempt that others have undone run again, uncounted; False: that was done too often."""

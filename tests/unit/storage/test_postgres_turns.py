@@ -358,6 +358,30 @@ async def test_a_lost_lease_undoes_what_shared_its_turn(url: str, narrow: Postgr
     assert len(await narrow.reader.messages(RowFilter())) == 2
 
 
+@pytest.mark.parametrize("lost", [True, False])
+async def test_who_has_failed_hears_whether_what_it_saw_came_to_be(
+    url: str, narrow: PostgresDatabase, lost: bool
+) -> None:
+    first, second = await claimed(narrow, *"ab")
+    served = narrow.storage.begin(first)
+
+    async def serve() -> None:
+        await served.execute(INSERT, {"name": "a"})
+        await served.complete(settlement(first))
+
+    async def fail() -> bool:
+        unit = narrow.storage.begin(second)
+        assert await unit.fetch("SELECT name FROM mine") == [{"name": "a"}]
+        if lost:
+            execute(url, "UPDATE inbox_events SET lease_token = lease_token + 1 WHERE external_id = 'a'")
+        return await unit.rollback()
+
+    serving, sound = await asyncio.gather(serve(), fail(), return_exceptions=True)
+    assert isinstance(serving, LeaseLost) is lost
+    assert sound is not lost
+    assert names(url) == ([] if lost else ["a"])
+
+
 def terminate(url: str, whom: str) -> int:
     """End connections; how many."""
     found = execute(

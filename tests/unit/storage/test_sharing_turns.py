@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from surehook.clock import Millis
+from surehook.errors import TurnLost
 from surehook.model import Claim
 from surehook.storage import UnitOfWork
 from surehook.storage.dialect import SQLITE, load_statements
@@ -90,6 +91,42 @@ async def test_an_arrival_ends_a_slice_and_a_claim_does_not(
     [count] = seen
     assert (count < HANDLERS) is urgent
     assert written(database.path) == HANDLERS
+
+
+@pytest.mark.usefixtures("effects")
+@pytest.mark.parametrize("undone", [True, False])
+async def test_who_has_failed_hears_whether_what_it_saw_came_to_be(
+    database: SqliteDatabase, undone: bool
+) -> None:
+    """The first writes, the second sees it and fails, the third makes SQLite roll all of it back, or does not."""
+    [first, second, third, *_] = await claimed(database)
+    seen: list[int] = []
+
+    async def write() -> None:
+        unit = database.storage.begin(first)
+        await unit.execute("INSERT INTO effects VALUES ('first')")
+        await unit.complete(settlement(first))
+
+    async def fail() -> bool:
+        unit = database.storage.begin(second)
+        [row] = await unit.fetch("SELECT count(*) AS n FROM effects")
+        seen.append(row["n"])
+        return await unit.rollback()
+
+    async def end() -> bool:
+        unit = database.storage.begin(third)
+        await unit.execute("CREATE TABLE IF NOT EXISTS one (n INTEGER PRIMARY KEY)")
+        await unit.execute("INSERT INTO one VALUES (1)")
+        if undone:
+            with pytest.raises(apsw.ConstraintError):
+                await unit.execute("INSERT OR ROLLBACK INTO one VALUES (1)")
+        return await unit.rollback()
+
+    wrote, sound, culprit = await asyncio.gather(write(), fail(), end(), return_exceptions=True)
+    assert seen == [1]
+    assert isinstance(wrote, TurnLost) is undone
+    assert sound is not undone
+    assert culprit is True
 
 
 @pytest.mark.usefixtures("effects")

@@ -138,7 +138,7 @@ class SharedUnit:
         else:
             await self._leave(None)
 
-    async def rollback(self) -> None:
+    async def rollback(self) -> bool:
         """UnitOfWork.rollback."""
         with self._deciding:
             state, self._state = self._state, _State.ENDED
@@ -150,9 +150,11 @@ class SharedUnit:
             turn.withdraw()
             if not busy:
                 await asyncio.shield(turn.ended)
-        elif state is _State.WAITING:
+            return not turn.undone
+        if state is _State.WAITING:
             self._turns.drop(self)
             self.answer(TransactionError(f"the transaction {self._state.value}"))
+        return True
 
     # as a guest of turns
 

@@ -67,6 +67,8 @@ class SharedCommit:
         self._served: list[Served] = []
         #: It has begun: who loses the connection now does not know what became of it.
         self._committing = False
+        #: What was done is not durable, or nobody knows.
+        self.undone = False
 
     def __bool__(self) -> bool:
         return bool(self._served)
@@ -81,13 +83,16 @@ class SharedCommit:
         try:
             await self._run(before, limited)
         except psycopg.Error as error:
+            self.undone = True
             self._fail(error)
         except BaseException as error:
+            self.undone = True
             self._tell(CommitUnknown(f"the commit was broken off: {brief(error)}"))
             raise
 
     def lose(self) -> None:
         """The transaction is undone, and nobody knows because of whom: the next attempts will show it."""
+        self.undone = bool(self._served)
         for each in self._served:
             if not each.done.done():
                 self._habits.saw_loss(each.id)

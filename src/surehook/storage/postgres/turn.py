@@ -133,6 +133,11 @@ class Turn:
         """Whether the next guest may enter at once."""
         return self._guest is None and not self._ending
 
+    @property
+    def undone(self) -> bool:
+        """Whether what its guests have done is not durable, as far as anybody knows."""
+        return self._served.undone
+
     def admit(self) -> None:
         """Let the next guest in; or end, unless one comes before the loop's next round."""
         while not self._is_full() and (guest := self._host.next()):

@@ -147,13 +147,14 @@ class PostgresUnit:
             return
         await self._end(None)
 
-    async def rollback(self) -> None:
-        """UnitOfWork.rollback."""
+    async def rollback(self) -> bool:
+        """UnitOfWork.rollback; it shares with nobody."""
         with self._deciding:
             self._state = _State.ENDED
         loan, self._loan = self._loan, None
         if loan is not None:
             await self._shared.ending.end(loan)
+        return True
 
     async def lock(self, name: str) -> None:
         """Hold a name until the end, so that others who ask for it wait."""

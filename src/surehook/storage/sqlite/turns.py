@@ -86,6 +86,8 @@ class Turns:
         self._slow_guests: deque[tuple[Guest, asyncio.Future[None]]] = deque()
         #: Whom the present turn has served, with their results: answered after its commit.
         self._served: list[tuple[asyncio.Future[Any], Any]] = []
+        #: Who was inside and has left nothing.
+        self._witnesses: list[asyncio.Future[bool]] = []
         self._changes = 0
         self._admitting = self._guests
         self._slice_end: asyncio.Future[None] | None = None
@@ -129,13 +131,17 @@ class Turns:
         (self._slow_guests if guest.slow else self._guests).append((guest, future))
         return future
 
-    def leave(self, *, commit: bool) -> asyncio.Future[None]:
-        """Give the connection back; with ``commit``, the future tells when the guest's writes are durable."""
+    def leave(self) -> asyncio.Future[None]:
+        """Give the connection back; the future tells when the guest's writes are durable."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if commit:
-            self._served.append((future, None))
-        else:
-            future.set_result(None)
+        self._served.append((future, None))
+        self._admit()
+        return future
+
+    def withdraw(self) -> asyncio.Future[bool]:
+        """Give the connection back, with nothing written; the future tells whether what the guest saw is durable."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._witnesses.append(future)
         self._admit()
         return future
 
@@ -332,6 +338,7 @@ class Turns:
 
     def _answer(self, jobs: list[Waiting], committed: bool, fault: Exception | None) -> None:
         served, self._served = self._served, []
+        self._tell_witnesses(committed)
         if committed:
             for future, result in served:
                 if not future.done():
@@ -348,6 +355,12 @@ class Turns:
             return
         error = CommitUnknown(f"the database did not confirm the commit: {fault}")
         _fail([future for future, _ in served] + [future for _, future in jobs], error)
+
+    def _tell_witnesses(self, committed: bool) -> None:
+        witnesses, self._witnesses = self._witnesses, []
+        for future in witnesses:
+            if not future.done():
+                future.set_result(committed)
 
     async def _renew(self, connection: apsw.Connection) -> None:
         """After a failed commit the old connection's view cannot be trusted; the next turn opens another one."""

@@ -164,7 +164,8 @@ class SqliteUnit:
                 self._release(connection)
         finally:
             self._lock.release()
-        return self._leave(commit=True)
+        self._part()
+        return self._shared.turns.leave()
 
     def _release(self, connection: apsw.Connection) -> None:
         if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
@@ -173,12 +174,15 @@ class SqliteUnit:
         connection.execute(RELEASE)
         self._state = _State.ENDED
 
-    async def rollback(self) -> None:
+    async def rollback(self) -> bool:
         """UnitOfWork.rollback."""
         if self._state is _State.OPEN:
-            self._undo(_State.ENDED)
-        elif self._state in {_State.NEW, _State.WAITING}:
+            # SQLite has rolled everything back because of what this one did: that it failed is its own affair
+            culprit = self._connection is not None and not self._connection.in_transaction
+            return await self._undo(_State.ENDED) or culprit
+        if self._state in {_State.NEW, _State.WAITING}:
             self._state = _State.ENDED
+        return True
 
     async def _run(self, statement: Statement[Result], sql: str, parameters: Parameters) -> Result:
         if self._state is not _State.OPEN or self._lock.locked():
@@ -269,7 +273,7 @@ class SqliteUnit:
         if self._expired_callback is not None:
             self._expired_callback()
 
-    def _undo(self, end: _State) -> None:
+    def _undo(self, end: _State) -> asyncio.Future[bool]:
         """Roll back and leave. A statement that still runs in a thread is interrupted first."""
         if self._connection is not None:
             while not self._lock.acquire(timeout=_INTERRUPT_AGAIN):
@@ -283,14 +287,15 @@ class SqliteUnit:
                 self._state = end  # before the thread can take the lock for its next statement
                 self._lock.release()
         self._state = end
-        self._leave(commit=False)
+        self._part()
+        return self._shared.turns.withdraw()
 
-    def _leave(self, *, commit: bool) -> asyncio.Future[None]:
+    def _part(self) -> None:
+        """Nothing binds it to the turn any more."""
         self._connection = None
         if self._timer is not None:
             self._timer.cancel()
         self._shared.habits.saw_turn(self._kind, time.monotonic() - self._opened_at)
-        return self._shared.turns.leave(commit=commit)
 
 
 def _is_the_disks_fault(error: BaseException) -> bool:
