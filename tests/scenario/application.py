@@ -115,6 +115,14 @@ def held_in_thread(event: Event, tx: SyncTransaction) -> None:
         gate_in_thread()
 
 
+@app.on("acme", "order.pondered")
+async def pondered(event: Event, tx: Transaction) -> None:
+    """Does its slow work first, as a handler should."""
+    await asyncio.sleep(event.data["pause"])
+    await tx.execute(EFFECT, effect(event))
+    tx.publish(**message(event))
+
+
 @app.on("acme", "order.slow")
 async def slow(event: Event, tx: Transaction) -> None:
     """Takes its time, before its transaction and inside."""

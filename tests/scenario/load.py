@@ -18,13 +18,15 @@ SENDERS = 8
 
 Kinds = Collection[Callable[[str], Webhook]]
 
-#: What is sent: with and without a transaction, on the loop and in threads, from three kinds of provider.
+#: What is sent: with and without a transaction, on the loop and in threads, from three kinds of provider; and what takes
+#: long enough to be met by a kill.
 KINDS: Kinds = (
     lambda id: order(id, "order.paid"),
     lambda id: order(id, "order.packed"),
     lambda id: order(id, "order.seen"),
     lambda id: order(id, "order.filed"),
     lambda id: order(id, "order.paid", to="store"),
+    lambda id: order(id, "order.pondered", pause=0.2),
     invoice,
     push,
 )

@@ -97,11 +97,14 @@ async def test_a_worker_paused_within_a_commit_writes_all_or_nothing(
 ) -> None:
     """The event is locked by the completion. Whoever goes first, it or another worker, the other one writes nothing."""
     crew = Crew(tmp_path, backend, workers=6)
-    webhooks = [order(f"0-{number}", "holding.loop", place="nowhere", stops=0) for number in range(5)]
+    webhooks = [order(f"0-{number}", "holding.loop", place="after", stops=1) for number in range(5)]
     async with working(crew, tmp_path) as sender:
-        async with locked(backend, "LOCK TABLE outbox_messages IN SHARE MODE"):
-            await accept(sender, webhooks)
-            rows = await blocked(backend, "INSERT INTO outbox_messages%", count=len(webhooks))
+        await accept(sender, webhooks)
+        await crew.held(webhooks)
+        async with locked(backend, "LOCK TABLE inbox_events IN SHARE MODE"):
+            crew.let_go(webhooks)
+            # then it would send the messages, with the COMMIT right behind them
+            rows = await blocked(backend, "UPDATE inbox_events%SET state = 'PROCESSED'%", count=len(webhooks))
             paused = [part for part in crew.workers if ports_of(part) & {port for _, port in rows}]
             await pause(paused)
         await wait_until(lambda: expired(backend) == len(webhooks), "their leases are over")

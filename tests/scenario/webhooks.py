@@ -40,6 +40,7 @@ EXPECTED = {
     "order.filed": Expected(effects=0),
     "order.held": Expected(),
     "order.held_in_thread": Expected(),
+    "order.pondered": Expected(),
     "order.slow": Expected(),
     "order.slow_in_thread": Expected(),
     "order.failing": Expected(),

@@ -76,6 +76,8 @@ class SqliteUnit:
         self._opened_at = 0.0
         #: The last statement failed because of the disk, not because of what it said.
         self._blameless = False
+        #: What it did made SQLite roll everything back: that it has failed is its own affair.
+        self._culprit = False
         #: Its statements are better kept off the loop.
         self._heavy = False
         self._expired_callback: Callable[[], object] | None = None
@@ -177,9 +179,7 @@ class SqliteUnit:
     async def rollback(self) -> bool:
         """UnitOfWork.rollback."""
         if self._state is _State.OPEN:
-            # SQLite has rolled everything back because of what this one did: that it failed is its own affair
-            culprit = self._connection is not None and not self._connection.in_transaction
-            return await self._undo(_State.ENDED) or culprit
+            return await self._undo(_State.ENDED) or self._culprit
         if self._state in {_State.NEW, _State.WAITING}:
             self._state = _State.ENDED
         return True
@@ -279,6 +279,7 @@ class SqliteUnit:
             while not self._lock.acquire(timeout=_INTERRUPT_AGAIN):
                 self._connection.interrupt()  # again and again: it only stops what has begun
             try:
+                self._culprit = not self._connection.in_transaction
                 self._note_harm(self._connection)
                 undo(self._connection)
             except apsw.Error:  # the turn's commit then fails, and with it everything in it
