@@ -18,7 +18,7 @@ import uvloop
 
 from bench import application
 from bench.processes import cpu_seconds
-from surehook.config import DestinationSettings, ProviderSettings, Settings
+from surehook.config import DestinationSettings, HandlerSettings, ProviderSettings, Settings
 from surehook.wiring import Node, Role
 from surehook.wiring.running import collect_rarely
 
@@ -38,8 +38,8 @@ CONCURRENCY = 50
 LOOK_EVERY = 0.01
 
 
-def settings(path: Path, port: int) -> Settings:
-    """Everything at its default but for the concurrency of the one destination."""
+def settings(path: Path, port: int, handlers: int) -> Settings:
+    """Everything at its default but for how many handlers run at once, and deliveries to the one destination."""
     sink = DestinationSettings(
         url=f"http://127.0.0.1:{port}/",
         secrets=("env:BENCH_SINK_SECRET",),
@@ -47,7 +47,12 @@ def settings(path: Path, port: int) -> Settings:
         allow_private=True,
     )
     stripe = ProviderSettings(secrets=("env:BENCH_STRIPE_SECRET",))
-    return Settings(database=f"sqlite:///{path}", providers={"stripe": stripe}, destinations={"sink": sink})
+    return Settings(
+        database=f"sqlite:///{path}",
+        providers={"stripe": stripe},
+        destinations={"sink": sink},
+        handlers=HandlerSettings(concurrency=handlers),
+    )
 
 
 class Progress:
@@ -66,10 +71,10 @@ class Progress:
         return int(str(row[0]))
 
 
-async def measure(role: Role, path: Path, app: str, port: int) -> dict[str, float]:
+async def measure(role: Role, path: Path, app: str, chosen: Settings) -> dict[str, float]:
     """Start the role, wait until nothing is left, stop."""
     cpu, began = cpu_seconds(os.getpid()), time.perf_counter()
-    node = Node(settings(path, port), getattr(application, app), (role,))
+    node = Node(chosen, getattr(application, app), (role,))
     await node.start(listen=False)
     collect_rarely()
     count = await Progress(role, path).end()
@@ -85,11 +90,13 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--app", choices=("with_tx", "without_tx"), default="with_tx")
     parser.add_argument("--port", type=int, default=9)
+    parser.add_argument("--handlers", type=int, default=HandlerSettings().concurrency, help="at once")
     arguments = parser.parse_args()
     os.environ["BENCH_SINK_SECRET"] = "whsec_" + "c3VyZWhvb2stYmVuY2gtc2lua3Mt" * 2
     os.environ["BENCH_STRIPE_SECRET"] = "whsec_bench"
+    chosen = settings(arguments.file, arguments.port, arguments.handlers)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps(runner.run(measure(arguments.role, arguments.file, arguments.app, arguments.port))))
+        print(json.dumps(runner.run(measure(arguments.role, arguments.file, arguments.app, chosen))))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ BY_ASGI = Variant(
 )
 COMMIT_EACH = Variant("the same server, one commit per request", f"{FULL}; answers after a commit of its own")
 WORKER = Variant("Surehook", f"{FULL}; claims and completions are durable")
+ONE_BY_ONE = Variant(
+    "the same worker, one event at a time", f"{FULL}; a claim, a transaction and two commits for each event"
+)
 PLAIN_BATCH = Variant("a plain apsw loop, 50 events a transaction", f"{FULL}; claims nothing")
 PLAIN_EACH = Variant("a plain apsw loop, a transaction an event", f"{FULL}; claims nothing")
 PUBLISHER = Variant("Surehook", f"{FULL}; claims and results are durable")
@@ -64,12 +67,13 @@ class Suite:
 
     def everything(self) -> list[Comparison]:
         """Ingest makes the events that are processed, and processing the messages that are published."""
-        received = self._folder / "received.db"
+        received, few = self._folder / "received.db", self._folder / "few.db"
         published = self._folder / "published.db"
         ingest = self.ingest()
         self._keep(received, lambda: self._ingest(GROUP, server.GROUP, self._sizes.events))
-        with_tx = self.processing(received, "with_tx")
-        without_tx = self.processing(received, "without_tx")
+        self._keep(few, lambda: self._ingest(GROUP, server.GROUP, self._sizes.plain_each))
+        with_tx = self.processing(received, few, "with_tx")
+        without_tx = self.processing(received, few, "without_tx")
         self._copy(received)
         self._keep(published, lambda: self._process(WORKER, "with_tx"))
         return [ingest, with_tx, without_tx, self.publishing(published)]
@@ -85,12 +89,12 @@ class Suite:
         }
         return self._compare("ingest", runners)
 
-    def processing(self, received: Path, app: str) -> Comparison:
+    def processing(self, received: Path, few: Path, app: str) -> Comparison:
         """From RECEIVED to PROCESSED, with what the handler wrote and published."""
 
-        def after_copy(runner: Runner) -> Runner:
+        def after_copy(runner: Runner, path: Path = received) -> Runner:
             def copy_and_run() -> Run:
-                self._copy(received)
+                self._copy(path)
                 return runner()
 
             return copy_and_run
@@ -98,6 +102,7 @@ class Suite:
         each = self._sizes.plain_each
         runners = {
             WORKER: after_copy(lambda: self._process(WORKER, app)),
+            ONE_BY_ONE: after_copy(lambda: self._process(ONE_BY_ONE, app, "--handlers", 1), few),
             PLAIN_BATCH: after_copy(lambda: self._plain(PLAIN_BATCH, app, BATCH, self._received())),
             PLAIN_EACH: after_copy(lambda: self._plain(PLAIN_EACH, app, 1, each)),
         }
@@ -143,9 +148,9 @@ class Suite:
         details = {name: seen[name] for name in ("p50_ms", "p99_ms", "generator_cpu_us")}
         return Run(variant.name, seen["rate"], seen["cpu_us"], seen["sent"], details)
 
-    def _process(self, variant: Variant, app: str) -> Run:
+    def _process(self, variant: Variant, app: str, *more: object) -> Run:
         total = self._received()
-        seen = run("bench.node", "worker", self._work, "--app", app)
+        seen = run("bench.node", "worker", self._work, "--app", app, *more)
         return self._processed(variant, app, seen, total)
 
     def _plain(self, variant: Variant, app: str, batch: int, limit: int) -> Run:

@@ -184,7 +184,7 @@ def run(given: argparse.Namespace, parts: Sequence[str]) -> int:
 
 
 def show(console: Console, found: Sequence[Series], command: str) -> None:
-    """Tables, and below each of them what became of its shows."""
+    """Tables, and below each of them what became of its targets."""
     for series in found:
         console.print(report.table_of(series, command))
         for verdict in report.judge(series):

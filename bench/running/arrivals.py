@@ -16,7 +16,7 @@ from bench.rounds import take_turns
 from bench.running import loading
 from bench.running.half import EACH, GROUP, NOTHING, promise
 from bench.running.loading import Loaded
-from bench.running.report import Sample, Series, Show
+from bench.running.report import Sample, Series, Target
 from bench.running.stores import Store
 from bench.scaled.family import family
 
@@ -103,7 +103,7 @@ class ArrivalSuite:
             tuple(Variant(kind.name, promise(store, kind.who)) for kind in self._sizes.kinds),
             COLUMNS,
             tuple(tuple(done.values()) for done in rounds),
-            tuple(_shows(store)),
+            tuple(_targets(store)),
         )
 
     def _run(self, store: Store, kind: Kind, number: int) -> Sample:
@@ -133,10 +133,10 @@ class ArrivalSuite:
             return loading.closed(store, nodes.ports, nodes.pids, count, *more)
 
 
-def _shows(store: Store) -> list[Show]:
+def _targets(store: Store) -> list[Target]:
     name = store.name
-    shows = [
-        Show(
+    targets = [
+        Target(
             f"{name}: rate divided by that without storing",
             SUBJECT.name,
             "rate",
@@ -147,8 +147,8 @@ def _shows(store: Store) -> list[Show]:
     ]
     if name in _TIMES:
         beside = Kind(EACH).name
-        shows.append(
-            Show(
+        targets.append(
+            Target(
                 f"{name}: rate divided by that of one commit per request",
                 SUBJECT.name,
                 "rate",
@@ -157,4 +157,4 @@ def _shows(store: Store) -> list[Show]:
                 at_least=True,
             )
         )
-    return shows
+    return targets

@@ -19,7 +19,7 @@ from bench.processes import BenchError
 from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running import loading
-from bench.running.report import Sample, Series, Show
+from bench.running.report import Sample, Series, Target
 from bench.running.stores import FileStore
 from bench.scaled.family import Family, family
 from bench.scaled.rows import Rows
@@ -51,13 +51,13 @@ COLUMNS: Final = (
     loading.OTHERS,
 )
 SHOWS: Final = (
-    *(Show(f"{name}: requests refused", name, "refused", 0.0) for name in (TOGETHER, APART)),
+    *(Target(f"{name}: requests refused", name, "refused", 0.0) for name in (TOGETHER, APART)),
     *(
-        Show(f"{name}: p99 divided by that of ingest alone", name, "p99_ms", 3.0, ALONE)
+        Target(f"{name}: p99 divided by that of ingest alone", name, "p99_ms", 3.0, ALONE)
         for name in (TOGETHER, APART)
     ),
     *(
-        Show(
+        Target(
             f"{name}: processed a second, divided by the worker's alone",
             name,
             "processed",

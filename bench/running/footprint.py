@@ -16,7 +16,7 @@ from bench.rounds import take_turns
 from bench.running import loading
 from bench.running.memory import peak, resident
 from bench.running.pipeline import settle
-from bench.running.report import Sample, Series, Show
+from bench.running.report import Sample, Series, Target
 from bench.running.ways import APART, Way
 from bench.scaled.meter import seconds_of
 
@@ -67,8 +67,8 @@ class FootprintSuite:
 
     def _series(self, way: Way, samples: Sequence[Sample]) -> Series:
         found = {name for sample in samples for name in sample.figures}
-        shows = (
-            Show(
+        targets = (
+            Target(
                 f"{way.name}: MB resident after {self._sizes.events:,} events",
                 way.name,
                 "process_after",
@@ -80,7 +80,7 @@ class FootprintSuite:
             (way.variant(),),
             tuple(column for column in COLUMNS if column.name in found),
             tuple((sample,) for sample in samples),
-            shows if "process_after" in found else (),
+            targets if "process_after" in found else (),
         )
 
     def _run(self, way: Way, number: int) -> Sample:

@@ -13,7 +13,7 @@ from bench.processes import serving
 from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running import loading
-from bench.running.report import Sample, Series, Show
+from bench.running.report import Sample, Series, Target
 from bench.running.stores import Store
 
 GROUP: Final = "Surehook"
@@ -70,7 +70,7 @@ class HalfSuite:
             COLUMNS,
             tuple(tuple(done.values()) for done in rounds),
             (
-                Show(
+                Target(
                     f"{store.name}: p99 at half load divided by that of one commit per request at its own half load",
                     GROUP,
                     "p99_ms",

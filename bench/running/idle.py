@@ -14,7 +14,7 @@ from bench.processes import serving
 from bench.report import Column, Variant
 from bench.rounds import take_turns
 from bench.running.pipeline import settle
-from bench.running.report import Sample, Series, Show
+from bench.running.report import Sample, Series, Target
 from bench.running.stores import Others, Store
 from bench.running.ways import Way
 
@@ -68,7 +68,7 @@ class IdleSuite:
                 tuple(turns),
                 COLUMNS,
                 tuple(tuple(done.values()) for done in rounds),
-                tuple(_shows(self._ways)),
+                tuple(_targets(self._ways)),
             )
         ]
 
@@ -114,10 +114,10 @@ def floor(store: Store) -> Variant:
     return Variant(f"an INSERT of 1 KB and its commit, {store.name}", store.durability)
 
 
-def _shows(ways: Sequence[Way]) -> Iterator[Show]:
+def _targets(ways: Sequence[Way]) -> Iterator[Target]:
     for way in ways:
         text = f"{way.name}: handler started, p50, ms above"
         figures = ("started_p50_ms", LIMIT)
         commit = floor(way.store).name
-        yield Show(f"{text} a bare commit", way.name, *figures, commit, "answered_p50_ms", minus=True)
-        yield Show(f"{text} its own answer", way.name, *figures, way.name, "answered_p50_ms", minus=True)
+        yield Target(f"{text} a bare commit", way.name, *figures, commit, "answered_p50_ms", minus=True)
+        yield Target(f"{text} its own answer", way.name, *figures, way.name, "answered_p50_ms", minus=True)

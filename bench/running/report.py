@@ -25,7 +25,7 @@ class Sample(msgspec.Struct, frozen=True):
     figures: Mapping[str, float]
 
 
-class Show(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True):
     """What a figure of a variant is to be, alone or beside that of another one in the same round."""
 
     text: str
@@ -47,7 +47,7 @@ class Series(msgspec.Struct, frozen=True):
     variants: tuple[Variant, ...]
     columns: tuple[Column, ...]
     rounds: tuple[tuple[Sample, ...], ...]
-    shows: tuple[Show, ...] = ()
+    targets: tuple[Target, ...] = ()
 
     def values(self, variant: str, figure: str) -> list[float]:
         """One for each round; none where that variant has no such figure."""
@@ -57,7 +57,7 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What became of a show: the figure, the ratio or the difference, and whether its median is within the limit."""
+    """What became of a target: the figure, the ratio or the difference, and whether its median is within the limit."""
 
     text: str
     spread: Spread
@@ -70,19 +70,19 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(series: Series) -> list[Verdict]:
-    """Each show of a series."""
-    return [_judge(series, show) for show in series.shows]
+    """Each target of a series."""
+    return [_judge(series, target) for target in series.targets]
 
 
-def _judge(series: Series, show: Show) -> Verdict:
-    values = series.values(show.variant, show.figure)
-    if show.beside is not None:
-        others = series.values(show.beside, show.other or show.figure)
+def _judge(series: Series, target: Target) -> Verdict:
+    values = series.values(target.variant, target.figure)
+    if target.beside is not None:
+        others = series.values(target.beside, target.other or target.figure)
         pairs = list(zip(values, others, strict=True))
-        values = [one - two if show.minus else one / two for one, two in pairs]
+        values = [one - two if target.minus else one / two for one, two in pairs]
     spread = Spread.over(values)
-    holds = spread.median >= show.limit if show.at_least else spread.median <= show.limit
-    return Verdict(show.text, spread, show.limit, holds)
+    holds = spread.median >= target.limit if target.at_least else spread.median <= target.limit
+    return Verdict(target.text, spread, target.limit, holds)
 
 
 def table_of(series: Series, command: str) -> Table:

@@ -16,7 +16,7 @@ from bench.running import loading
 from bench.running.footprint import label
 from bench.running.memory import Watch, slope
 from bench.running.pipeline import settle
-from bench.running.report import Sample, Series, Show
+from bench.running.report import Sample, Series, Target
 from bench.running.ways import Way
 
 #: Of the time, at the beginning: caches fill, SQLite's with the pages of some 10,000 events.
@@ -69,7 +69,7 @@ class SteadySuite:
                 COLUMNS,
                 (tuple(found.values()),),
                 tuple(
-                    Show(
+                    Target(
                         f"{each.name}: growth by least squares, in % of what is resident",
                         each.name,
                         "growth",

@@ -18,7 +18,7 @@ import uvloop
 from bench.looking import Look, looking
 from bench.processes import BenchError
 from bench.report import Column, Variant
-from bench.running.report import Sample, Series, Show
+from bench.running.report import Sample, Series, Target
 from bench.running.stores import ServerStore
 from bench.scaled.pinned import pages_of
 from bench.scaled.places import Place
@@ -177,8 +177,8 @@ async def _work(url: str, count: int) -> Stopwatch:
 
 
 def _series(durability: str, samples: list[Sample], events: int) -> Series:
-    shows = [
-        Show(f"{what}, after {events:,} events divided by the band's", AFTER, figure, LIMIT, BEFORE)
+    targets = [
+        Target(f"{what}, after {events:,} events divided by the band's", AFTER, figure, LIMIT, BEFORE)
         for what, figure in (
             ("time of a claim", "claim_ms"),
             ("time of a claim of messages", "claim_messages_ms"),
@@ -192,5 +192,5 @@ def _series(durability: str, samples: list[Sample], events: int) -> Series:
         tuple(Variant(name, durability) for name in (BEFORE, AFTER)),
         COLUMNS,
         (tuple(samples),),
-        tuple(shows),
+        tuple(targets),
     )

@@ -26,7 +26,7 @@ KINDS: Kinds = (
     lambda id: order(id, "order.seen"),
     lambda id: order(id, "order.filed"),
     lambda id: order(id, "order.paid", to="store"),
-    lambda id: order(id, "order.pondered", pause=0.2),
+    *[lambda id: order(id, "order.pondered", pause=0.4)] * 4,
     invoice,
     push,
 )

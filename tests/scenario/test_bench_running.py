@@ -91,7 +91,7 @@ def test_every_run_was_verified(running: Running) -> None:
     assert {number for name, number in verified if name == "vacuum"} == {300, 700}
 
 
-def test_every_limit_of_the_issue_is_judged(running: Running) -> None:
+def test_every_target_is_judged(running: Running) -> None:
     judged = {name: sum(len(series["verdicts"]) for series in running.series(name)) for name in PARTS}
     assert judged == {
         "half": 2,

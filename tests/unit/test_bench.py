@@ -15,7 +15,7 @@ from bench.load import CONNECTIONS, ID, WARM_UP, Answers, Load, content_length, 
 from bench.openloop import Flow, moments
 from bench.report import Spread, Variant
 from bench.running.memory import slope
-from bench.running.report import Sample, Series, Show, judge, table_of
+from bench.running.report import Sample, Series, Target, judge, table_of
 from bench.running.steady import growth
 from rich.console import Console
 
@@ -146,7 +146,7 @@ def test_growth_leaves_out_the_warm_up() -> None:
     assert climbing["growth"] == pytest.approx(100 * 20 / 130)
 
 
-def series(*shows: Show) -> Series:
+def series(*targets: Target) -> Series:
     """Two variants in three rounds."""
     rounds = [(2.0, 1.0), (9.0, 3.0), (4.0, 1.0)]
     return Series(
@@ -154,24 +154,24 @@ def series(*shows: Show) -> Series:
         (Variant("one", "none"), Variant("two", "none")),
         (),
         tuple((Sample(1, {"a": one}), Sample(1, {"a": two, "b": two + 1})) for one, two in rounds),
-        shows,
+        targets,
     )
 
 
 @pytest.mark.parametrize(
-    ("show", "spread", "holds"),
+    ("target", "spread", "holds"),
     [
-        (Show("alone", "one", "a", 4.0), (4, 2, 9), True),
-        (Show("ratio", "one", "a", 2.9, "two"), (3, 2, 4), False),
-        (Show("ratio at least", "one", "a", 2.9, "two", at_least=True), (3, 2, 4), True),
-        (Show("difference", "one", "a", 2.0, "two", "b", minus=True), (2, 0, 5), True),
+        (Target("alone", "one", "a", 4.0), (4, 2, 9), True),
+        (Target("ratio", "one", "a", 2.9, "two"), (3, 2, 4), False),
+        (Target("ratio at least", "one", "a", 2.9, "two", at_least=True), (3, 2, 4), True),
+        (Target("difference", "one", "a", 2.0, "two", "b", minus=True), (2, 0, 5), True),
     ],
-    ids=lambda value: value.text if isinstance(value, Show) else "",
+    ids=lambda value: value.text if isinstance(value, Target) else "",
 )
-def test_a_show_is_judged_by_the_median_of_its_rounds(
-    show: Show, spread: tuple[float, float, float], holds: bool
+def test_a_target_is_judged_by_the_median_of_its_rounds(
+    target: Target, spread: tuple[float, float, float], holds: bool
 ) -> None:
-    [verdict] = judge(series(show))
+    [verdict] = judge(series(target))
     assert verdict.spread == Spread(*spread)
     assert verdict.holds is holds
     assert verdict.line().startswith("holds: " if holds else "FALLS SHORT: ")

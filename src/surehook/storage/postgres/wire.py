@@ -28,6 +28,9 @@ _FAILED: Final = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_AB
 _PIECE: Final = 6_000
 _FRAME: Final = 100
 
+#: How long a connection may be dead before somebody looks, in seconds.
+_LOOK: Final = 0.2
+
 #: Statements that a connection keeps prepared; a handler's when it has come so often: with values in its text it never does.
 _PREPARED: Final = 200
 _OFTEN: Final = 5
@@ -129,6 +132,9 @@ class Wire:
         self._prepared = _PREPARED_ON.setdefault(connection, Prepared()) if prepare else None
         self._loop = asyncio.get_running_loop()
         self._handle = self._pgconn.socket
+        #: The loop watches the socket, and looks at it now and then by itself.
+        self._watched = False
+        self._timer: asyncio.TimerHandle | None = None
         #: The socket takes no more for now.
         self._full = False
         self._done: Done | None = None
@@ -148,6 +154,8 @@ class Wire:
         """Take the connection over; nothing else may use it until ``close``."""
         self._pgconn.enter_pipeline_mode()
         self._loop.add_reader(self._handle, self._read)
+        self._watched = True
+        self._timer = self._loop.call_later(_LOOK, self._look)
 
     def close(self) -> bool:
         """Leave the connection as it was; False: it is of no use any more."""
@@ -259,6 +267,13 @@ class Wire:
         elif self._done is not None and not self._syncs:
             self._answer(None)
 
+    def _look(self) -> None:
+        """libuv stops to watch a socket with an error, such as a reset, and tells nobody who reads from it."""
+        if self._done is not None:
+            self._read()
+        if self._watched:
+            self._timer = self._loop.call_later(_LOOK, self._look)
+
     def _collect(self) -> None:
         between = False
         while self._syncs and not self._pgconn.is_busy():
@@ -309,6 +324,12 @@ class Wire:
         self._answer(self._error)
 
     def _let_go(self) -> None:
+        """Once: libpq closes the socket of a lost connection, and another connection may get its number next."""
+        if not self._watched:
+            return
+        self._watched = False
+        if self._timer is not None:
+            self._timer.cancel()
         self._loop.remove_reader(self._handle)
         if self._full:
             self._loop.remove_writer(self._handle)
