@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from surehook.clock import Millis
 from surehook.errors import ConfigurationError
+from surehook.mac import Hmac
 from surehook.secrets import Secret
 
 _PREFIX: Final = "whsec_"
 _FEWEST_BYTES: Final = 24  # the specification's lower bound
-
-_BLOCK: Final = 64  # of SHA-256, in bytes
-_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class Signer:
@@ -25,33 +21,20 @@ class Signer:
 
     def __init__(self, destination: str, secrets: Sequence[Secret]) -> None:
         """Raises ConfigurationError when a secret is not what Standard Webhooks defines."""
-        self._keys = [_Key(_secret_bytes(destination, secret)) for secret in secrets]
+        self._keys = [Hmac(_secret_bytes(destination, secret)) for secret in secrets]
 
     def headers(self, id: str, now: Millis, body: bytes) -> dict[str, str]:
         """The headers of one try. Without secrets there is no signature among them."""
         timestamp = str(now // 1000)
         headers = {"webhook-id": id, "webhook-timestamp": timestamp}
         if self._keys:
-            signed = b"%b.%b.%b" % (id.encode(), timestamp.encode(), body)
-            headers["webhook-signature"] = " ".join([key.sign(signed) for key in self._keys])
+            parts = (f"{id}.{timestamp}.".encode(), body)
+            headers["webhook-signature"] = " ".join([_encoded(key.digest(parts)) for key in self._keys])
         return headers
 
 
-class _Key:
-    """HMAC-SHA256 (RFC 2104) with both pads hashed beforehand: a sixth of the time that ``hmac.digest`` takes for 1 KB."""
-
-    def __init__(self, key: bytes) -> None:
-        if len(key) > _BLOCK:
-            key = hashlib.sha256(key).digest()
-        padded = key.ljust(_BLOCK, b"\0")
-        self._inner = hashlib.sha256(padded.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(padded.translate(_OUTER_PAD))
-
-    def sign(self, signed: bytes) -> str:
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(signed)
-        outer.update(inner.digest())
-        return "v1," + binascii.b2a_base64(outer.digest(), newline=False).decode()
+def _encoded(digest: bytes) -> str:
+    return "v1," + binascii.b2a_base64(digest, newline=False).decode()
 
 
 def _secret_bytes(destination: str, secret: Secret) -> bytes:
