@@ -129,11 +129,10 @@ def _key(settlement: Settlement) -> tuple[EventId, int]:
 async def complete(db: Statements, settlement: Settlement) -> None:
     """The end of a unit of work: the same writes, but a lost lease is an error, so that everything is rolled back.
 
-    All of them are one round trip: what is written in vain behind a lost lease is undone with the rest.
+    They are given to the database together: what is written in vain behind a lost lease is undone with the rest.
     """
-    end = (_SETTLE_EVENT[settlement.state], _end_of(settlement))
-    more = [*_messages_of(settlement), *_failure_of("insert_event_failure", settlement)]
-    [ended, *_] = await db.run([end, *more])
+    ends, more = completions([settlement])
+    [ended, *_] = await db.run(ends + more)
     if not ended:
         raise LeaseLost(f"{typeid(EVENT_PREFIX, settlement.id)} is no longer held by this worker")
 

@@ -13,6 +13,11 @@ from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
 from psycopg.rows import Row, TupleRow, tuple_row
 
 
+def encoded(text: str) -> bytes:
+    """PostgreSQL cannot hold NUL in a text, and a sender can write one; the body keeps what was really sent."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace")
+
+
 class _Bytes(Dumper):
     """Bytes are an id where the place is a uuid and a body where it is a bytea: the server knows which."""
 
@@ -31,11 +36,10 @@ class _Number(Dumper):
 
 
 class _Text(Dumper):
-    """PostgreSQL cannot hold NUL in a text, and a sender can write one; the body keeps what was really sent."""
+    """As ``encoded`` says."""
 
     def dump(self, obj: Any) -> Buffer | None:
-        text: str = obj
-        return text.replace("\0", "\ufffd").encode("utf-8", "backslashreplace")
+        return encoded(obj)
 
 
 class _List(Dumper):

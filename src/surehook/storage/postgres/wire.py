@@ -20,6 +20,8 @@ from psycopg.adapt import Buffer, PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq.abc import PGresult
 
+from surehook.storage.postgres.adapting import encoded
+
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 #: What has failed or was skipped behind a failure.
 _FAILED: Final = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED})
@@ -78,8 +80,8 @@ def _dump(value: Any) -> bytes | None:
             return value
         case int():
             return b"%d" % value
-        case _:  # as adapting.py does
-            return str(value).replace("\0", "\ufffd").encode("utf-8", "backslashreplace")
+        case _:
+            return encoded(str(value))
 
 
 class Prepared:
