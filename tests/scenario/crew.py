@@ -20,18 +20,17 @@ from tests.scenario.sender import Sender
 from tests.scenario.waiting import wait_until
 from tests.scenario.webhooks import Webhook
 
-#: A worker runs one event at a time, so that each pause is for one attempt.
+#: A worker runs one event at a time, so that each pause is for one attempt. Its leases outlast what a busy machine makes
+#: a process wait that nobody has paused.
 SETTINGS: Final[dict[str, Any]] = {
     "app": "holding_application:app",
     "handlers": {
         "concurrency": 1,
         "timeout": "500ms",
         "transaction_budget": "500ms",
-        "lease": "1500ms",
-        "heartbeat": "300ms",
+        "lease": "3s",
+        "heartbeat": "500ms",
     },
-    # also how long a process that stands still in the middle of a transaction keeps its locks
-    "postgres": {"timeout": "2s"},
     "destinations": {
         "ledger": {"url": "http://127.0.0.1:9/", "secrets": ["env:ACME_SECRET"], "allow_private": True}
     },
@@ -53,7 +52,11 @@ class Held(msgspec.Struct, frozen=True):
 class Crew:
     """Ingest processes, workers, and the folder in which their handlers and the test leave files for each other."""
 
-    def __init__(self, folder: Path, backend: Backend, *, workers: int, ingests: int = 1) -> None:
+    def __init__(
+        self, folder: Path, backend: Backend, *, workers: int, ingests: int = 1, timeout: str = "4s"
+    ) -> None:
+        """``timeout`` is PostgreSQL's: also how long who stands still in the middle of a transaction keeps its locks."""
+        self._settings = SETTINGS | {"postgres": {"timeout": timeout}}
         self._files = folder / "files"
         self._files.mkdir()
         environment = {"HOLDING_FOLDER": str(self._files)}
@@ -68,7 +71,7 @@ class Crew:
         """Start all of them together."""
         for part in self.parts:
             shutil.copy(Path(__file__).with_name("holding_application.py"), part.folder)
-            part.configure(**SETTINGS)
+            part.configure(**self._settings)
         await asyncio.gather(*(part.start() for part in self.parts))
 
     async def stop(self) -> None:

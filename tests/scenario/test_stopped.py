@@ -68,7 +68,7 @@ async def test_a_worker_paused_past_its_lease_writes_nothing_100_times(
             rounds += 1
             assert rounds <= 2 * PAUSES // len(PLACES), f"only {pauses} attempts were paused in time"
 
-    assert_the_second_attempt_did_it(crew, rounds)
+    assert_the_last_attempts_did_it(crew, rounds)
     ends = Counter(line["message"] for worker in crew.workers for line in worker.lines("worker.lease_lost"))
     sys.stdout.write(f"{pauses} pauses in {rounds} rounds; how they ended: {ends}\n")
 
@@ -96,7 +96,8 @@ async def test_a_worker_paused_within_a_commit_writes_all_or_nothing(
     backend: Backend, tmp_path: Path, ended: bool
 ) -> None:
     """The event is locked by the completion. Whoever goes first, it or another worker, the other one writes nothing."""
-    crew = Crew(tmp_path, backend, workers=6)
+    # PostgreSQL ends the paused workers' transactions long after their leases
+    crew = Crew(tmp_path, backend, workers=6, timeout="10s")
     webhooks = [order(f"0-{number}", "holding.loop", place="after", stops=1) for number in range(5)]
     async with working(crew, tmp_path) as sender:
         await accept(sender, webhooks)
@@ -116,7 +117,7 @@ async def test_a_worker_paused_within_a_commit_writes_all_or_nothing(
     effects = crew.effects()
     assert sorted(id for id, _ in effects) == [each.external_id for each in webhooks]
     assert set(effects.values()) == {3}
-    assert {attempt for _, attempt in effects} <= ({2} if ended else {1, 2})
+    assert not ended or 1 not in {attempt for _, attempt in effects}
 
 
 async def test_an_ingest_process_paused_within_a_commit_keeps_nobody_from_answering(
@@ -131,17 +132,16 @@ async def test_an_ingest_process_paused_within_a_commit_keeps_nobody_from_answer
             await blocked(backend, "%INSERT INTO inbox_payloads%")
             await pause(crew.ingests[:1])
             assert not first.done()
-        await asyncio.gather(*(other.deliver(each, within=15) for each in [webhook, *others]))
+        await asyncio.gather(*(other.deliver(each) for each in [webhook, *others]))
         resume(crew.ingests[:1])
         assert (await first).status in {200, 503}
-        await sender.deliver(webhook, within=10)
+        await sender.deliver(webhook)
     rows = backend.database.query("SELECT external_id FROM inbox_events")
     assert Counter(rows) == Counter((each.external_id,) for each in [webhook, *others])
 
 
 async def accept(sender: Sender, webhooks: Sequence[Webhook]) -> None:
-    answers = await sender.post_all(webhooks)
-    assert {answer.status for answer in answers} == {200}
+    await asyncio.gather(*(sender.deliver(each) for each in webhooks))
 
 
 async def pause_until_done(crew: Crew, webhooks: Sequence[Webhook]) -> int:
@@ -163,7 +163,7 @@ async def pause_until_begun(crew: Crew, webhooks: Sequence[Webhook]) -> int:
     resume([each.worker for each in held])
     await noticed(held)
     await crew.held(webhooks, 2)
-    assert {id for id, _ in crew.effects()} & {each.external_id for each in webhooks} == set()
+    assert set(crew.effects()) & {(each.external_id, 1) for each in webhooks} == set()
     crew.let_go(webhooks, 2)
     await crew.processed(webhooks)
     return leased
@@ -180,13 +180,18 @@ async def noticed(held: Sequence[Held]) -> None:
     await wait_until(lambda: all(each.noticed() for each in held), "all have noticed that they came too late")
 
 
-def assert_the_second_attempt_did_it(crew: Crew, rounds: int) -> None:
-    """Each event has left behind what one attempt does, which was the second one."""
-    ids = {f"{number}-{place}": PLACES[place][0] for number in range(rounds) for place in range(len(PLACES))}
+def assert_the_last_attempts_did_it(crew: Crew, rounds: int) -> None:
+    """Each event has left behind what one attempt does, which was its last one: mostly the second.
+
+    Where others use the machine too, it may stop a second attempt for longer than its lease as well.
+    """
+    types = {f"{number}-{place}": type for number in range(rounds) for place, (type, _) in enumerate(PLACES)}
     rows = crew.database.query("SELECT external_id, state, attempts, lost_leases FROM inbox_events")
-    assert Counter(rows) == Counter((id, "PROCESSED", 2, 1) for id in ids)
-    assert crew.effects() == {(id, 2): 1 if "plain" in type else 3 for id, type in ids.items()}
-    assert len(crew.messages()) == len(ids)
+    attempts = {id: attempts for id, _, attempts, _ in rows}
+    assert Counter(rows) == Counter((id, "PROCESSED", attempts[id], attempts[id] - 1) for id in types)
+    assert min(attempts.values()) == 2
+    assert crew.effects() == {(id, attempts[id]): 1 if "plain" in type else 3 for id, type in types.items()}
+    assert len(crew.messages()) == len(types)
 
 
 @asynccontextmanager

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 #: Seconds between two looks at a condition.
 PAUSE = 0.02
+#: How long a condition may take, in seconds: what is quick here takes ten times as long on a machine that others use too.
+WITHIN = 60.0
 
 
 @overload
@@ -26,7 +28,7 @@ async def wait_until(
 
 
 async def wait_until(
-    condition: Callable[[], Any], what: str, *, within: float = 20.0, pause: float = PAUSE
+    condition: Callable[[], Any], what: str, *, within: float = WITHIN, pause: float = PAUSE
 ) -> Any:
     """Look at the condition until it is true and return its value.
 
