@@ -19,10 +19,10 @@ from surehook.inbox import Inbox
 from surehook.ingest.http import IngestApp
 from surehook.ingest.intake import Accepting, Done, Intake
 from surehook.ingest.listening import Address
-from surehook.ingest.packs import build_provider
 from surehook.ingest.rejections import RejectionLog
 from surehook.ingest.server import Server
 from surehook.model import Accepted, Arrival
+from surehook.packs import build_provider
 from surehook.queue.database import DatabaseQueue
 from surehook.secrets import Secret
 from surehook.states import EventState
@@ -90,7 +90,7 @@ async def listen(behind: Accepting, storage: Storage, clock: Clock, variant: str
         "stripe",
         ProviderSettings(secrets=("env:STRIPE_SECRET",)),
         lambda reference: Secret(SECRET, reference),
-        settings.max_body,
+        settings,
     )
     rejections = RejectionLog(storage, RejectionSettings())
     intake = Intake({"stripe": provider}, behind, rejections, clock, settings)

@@ -39,6 +39,9 @@ class NewEvent(msgspec.Struct, frozen=True):
     subject: str | None = None
     #: Position in the payload, 0 for the only one.
     item: int = 0
+    #: Where it stands in a payload that holds several (a JSON pointer), None for the only one, and the digest of its bytes.
+    part: str | None = None
+    sha256: bytes | None = None
     occurred_at: Millis | None = None
     #: The provider gave no id: ``external_id`` is the hash of the body.
     weak: bool = False
@@ -98,6 +101,8 @@ class Claim(msgspec.Struct, frozen=True):
     type: str
     subject: str | None
     item: int
+    #: Where in the body it stands (a JSON pointer), None where it is all of it.
+    part: str | None
     occurred_at: Millis | None
     received_at: Millis
     traceparent: str | None

@@ -30,7 +30,7 @@ import surehook
 from surehook import config, errors
 from surehook.cli import main
 from surehook.config import units
-from surehook.ingest.packs import PACKS
+from surehook.packs import PACKS
 from surehook.states import EventState, MessageState, Reason
 
 #: A row of a table of settings: name, default, meaning.

@@ -684,7 +684,7 @@ async def test_settling_moves_only_what_is_processing(
     spent = 1 if state is not EventState.RECEIVED else 0
     for wanted in EVENT_MOVES[EventState.PROCESSING]:
         due = Millis(NOW) if wanted is EventState.RETRYING else None
-        stale = Claim(id, spent, 1, 0, "", "", "", "", None, 0, None, NOW, None, b"", "", "", None)  # type: ignore[arg-type] # only id and token matter
+        stale = Claim(id, spent, 1, 0, "", "", "", "", None, 0, None, None, NOW, None, b"", "", "", None)  # type: ignore[arg-type] # only id and token matter
         assert await storage.settle([settlement(stale, wanted, due_at=due)]) == [False]
     assert await state_of(reader, id) is state
 

@@ -12,7 +12,7 @@ from surehook.cli.tables import print_pairs, print_table
 from surehook.config import Loaded, Settings, show
 from surehook.config.addresses import provider_url
 from surehook.errors import NotFound, did_you_mean
-from surehook.ingest.packs import PACKS
+from surehook.packs import PACKS
 
 
 @click.group()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import click
 import msgspec
+from msgspec.structs import replace
 
 from surehook.cli.options import FAILED, global_options, json_option, options_of
 from surehook.cli.output import print_json, with_progress
@@ -19,8 +20,8 @@ from surehook.clock import SystemClock
 from surehook.config import Settings
 from surehook.config.addresses import base_url
 from surehook.errors import InvalidRequest, NotFound, Unavailable, did_you_mean
-from surehook.ingest.packs import PACKS, Provider, Received, build_provider
-from surehook.ingest.packs import Request as Posted
+from surehook.packs import PACKS, Delivery, Draft, Provider, Received, build_provider, pack_named
+from surehook.packs import Request as Posted
 from surehook.retry import DAY
 from surehook.secrets import Secret, resolve
 
@@ -160,7 +161,7 @@ def _sender(settings: Settings, name: str, *, forge: bool) -> Provider:
     pack = PACKS.get(provider.pack or name)
     if forge and pack is not None and not pack.needs_secrets:
         raise InvalidRequest(f"{name} verifies nothing, so nothing can be forged.")
-    return build_provider(name, provider, _wrong if forge else resolve, settings.server.max_body)
+    return build_provider(name, provider, _wrong if forge else resolve, settings.server)
 
 
 def _wrong(reference: str) -> Secret:
@@ -177,19 +178,24 @@ def prepare(sender: Provider, order: Order, base: str) -> list[Request]:
     for _ in range(order.count):
         external_id = order.id or f"test_{secrets.token_hex(8)}"
         body = order.body if order.body is not None else _sample(sender, order.type, external_id)
-        named = {"external_id": external_id, "type": order.type or PACKS[sender.pack].sample_type}
-        headers = sender.sign(body, type(now)(now - DAY) if order.stale else now, **named)
-        if order.stale and headers == sender.sign(body, now, **named):
-            raise InvalidRequest(f"{sender.name} signs no time, so nothing can be stale.")
-        received = _received(sender, order.topic or "", body, headers)
-        requests.append(Request(url, received or external_id, body, headers))
+        kind = order.type or pack_named(sender.pack).sample_type
+        draft = Draft(body, now, external_id, kind, order.topic or "")
+        sent = sender.sign(draft)
+        if order.stale:
+            fresh, sent = sent, sender.sign(replace(draft, now=type(now)(now - DAY)))
+            if sent == fresh:
+                raise InvalidRequest(f"{sender.name} signs no time, so nothing can be stale.")
+        target = f"{url}?{sent.query}" if sent.query else url
+        received = _received(sender, draft, sent)
+        requests.append(Request(target, received or external_id, sent.body, sent.headers))
     return requests
 
 
-def _received(sender: Provider, topic: str, body: bytes, headers: Mapping[str, str]) -> str | None:
+def _received(sender: Provider, draft: Draft, sent: Delivery) -> str | None:
     """The external id under which the server will store it, as the pack reads it; None where it is to be refused."""
-    pairs = tuple((name.lower(), value) for name, value in headers.items())
-    verdict = sender.receive(Posted(sender.name, topic, "POST", pairs, body, SystemClock().now()))
+    pairs = tuple((name.lower(), value) for name, value in sent.headers.items())
+    now = SystemClock().now()
+    verdict = sender.receive(Posted(sender.name, draft.topic, "POST", pairs, sent.body, now, sent.query))
     return verdict.events[0].external_id if isinstance(verdict, Received) else None
 
 

@@ -13,4 +13,7 @@ def base_url(host: str, port: int) -> str:
 
 def provider_url(settings: Settings, name: str) -> str:
     """Where a provider posts to."""
-    return f"{base_url(settings.server.host, settings.server.port)}/webhooks/{name}"
+    own = settings.providers[name].url if name in settings.providers else None
+    server = settings.server
+    base = server.public_url or base_url(server.host, server.port)
+    return own or f"{base.rstrip('/')}/webhooks/{name}"

@@ -37,6 +37,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    #: How senders reach this server, e.g. ``https://hooks.example.com``: some of them sign the address they post to.
+    public_url: str | None = None
     #: The largest body; a pack can allow more (GitHub: 25 MiB), ``max_body`` of a provider overrides both.
     max_body: Size = MIB
     max_headers: Count = 100
@@ -71,7 +73,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One sender. Which of the fields mean something depends on its pack."""
 
-    #: Default: the provider's name.
+    #: Default: the provider's name. ``module:object`` names a pack of one's own.
     pack: str | None = None
     enabled: bool = True
     #: References: ``env:NAME`` or ``file:PATH``. Any of them verifies, so that secrets can be rotated.
@@ -90,6 +92,9 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timestamp_header: str | None = None
     #: Seconds by which a signed timestamp may differ, both ways.
     tolerance: Seconds | None = None
+    #: The address that the sender posts to, for those that sign it, where ``server.public_url`` does not lead to it.
+    #: ``/{topic}`` stands for the topic; what follows ``?`` is taken from each request.
+    url: str | None = None
     #: Where the external id stands: ``header:NAME`` or ``body:/json/pointer``.
     id: str | None = None
     type: str | None = None

@@ -19,6 +19,7 @@ from surehook.ids import EVENT_PREFIX, typeid
 from surehook.matching import is_pattern, matches
 from surehook.model import Claim, Headers
 from surehook.outbox import MessageBuffer
+from surehook.pointers import resolve_pointer
 from surehook.retry import RetryPolicy
 from surehook.storage import SetupFunction, UnitOfWork
 
@@ -110,12 +111,14 @@ class Event:
 
     @property
     def data(self) -> Any:
-        """The parsed body: JSON, or the fields of a form.
+        """The parsed body: JSON, or the fields of a form; of a request that holds several events, this one's part.
 
-        Raises ValueError when the body is neither; ``event.payload.body`` has the bytes.
+        Raises ValueError when the body is neither; ``event.payload.body`` has the bytes of the whole request.
         """
         if self._data is _UNREAD:
-            self._data = parse_body(self.payload.body, self.payload.content_type)
+            whole = parse_body(self.payload.body, self.payload.content_type)
+            part = self._claim.part
+            self._data = whole if part is None else resolve_pointer(whole, part)
         return self._data
 
     def publish(

@@ -80,14 +80,15 @@ class IngestApp:
             if self._health is not None and path in PATHS:
                 return await self._health.answer(scope["method"], path)
             return NOT_FOUND.close
-        if scope["method"] != "POST":
+        provider, method = self._intake.providers.get(route[1]), scope["method"]
+        if method != "POST" and (provider is None or method not in provider.methods):
             return POST_ONLY.close
-        provider = self._intake.providers.get(route[1])
         if provider is None:
             return NOT_FOUND.close
         client = scope.get("client")
         headers, query = scope["headers"], scope["query_string"]
         post = Post(provider, route[2] or "", headers, query, client[0] if client else "")
+        post.method = method
         try:
             post.body = await self._body(scope, receive, post)
         except BaseException:

@@ -21,9 +21,9 @@ from surehook.clock import Clock
 from surehook.config import ServerSettings
 from surehook.errors import Overloaded, Unavailable
 from surehook.ids import EVENT_PREFIX, PayloadId, typeid, uuid7
-from surehook.ingest.packs import Challenge, Provider, Received, Refused, Request, Verdict
 from surehook.ingest.problems import (
     BAD_SIGNATURE,
+    BARE_REFUSAL,
     BODY_TOO_LARGE,
     ENCODED_BODY,
     OVERLOADED,
@@ -35,6 +35,7 @@ from surehook.ingest.problems import (
 )
 from surehook.ingest.rejections import harmless
 from surehook.model import Accepted, Arrival, Headers, Payload, Rejection
+from surehook.packs import Challenge, Provider, Received, Refused, Request, Verdict
 from surehook.states import Reason
 from surehook.telemetry import new_traceparent, parse_traceparent
 
@@ -77,11 +78,12 @@ class Noting(Protocol):
 class Post:
     """A request on its way: while it arrives, its body counts against the budget of all bodies, until it is stored."""
 
-    __slots__ = ("body", "headers", "provider", "query", "remote", "size", "topic")
+    __slots__ = ("body", "headers", "method", "provider", "query", "remote", "size", "topic")
 
     def __init__(
         self, provider: Provider, topic: str, headers: Sequence[Pair], query: bytes, remote: str
     ) -> None:
+        self.method = "POST"
         self.provider = provider
         self.topic = topic
         self.headers = headers
@@ -168,7 +170,7 @@ class Intake:
         return Request(
             provider=post.provider.name,
             topic=post.topic,
-            method="POST",
+            method=post.method,
             headers=tuple(
                 [(name.decode("latin-1"), value.decode("latin-1")) for name, value in post.headers]
             ),
@@ -184,10 +186,13 @@ class Intake:
             return
         self.release(post)
         if isinstance(verdict, Challenge):
-            reply(answer(verdict.status, verdict.body, verdict.content_type.encode("latin-1")))
+            logger.info(
+                "%s was answered with %d", verdict.kind, verdict.status, extra={"provider": request.provider}
+            )
+            reply(_challenge_answer(verdict))
             return
         self._rejections.note(_rejection(request, verdict, post.remote))
-        reply(BAD_SIGNATURE.keep)
+        reply(BARE_REFUSAL if post.provider.refuses_bare else BAD_SIGNATURE.keep)
 
     def answer_to(self, post: Post, outcome: Sequence[Accepted] | Exception) -> Answer:
         """The answer that says what became of a request, and a line in the log for what was not stored."""
@@ -252,14 +257,17 @@ def header_problem(headers: Sequence[Pair], limit: int) -> Problem | None:
 
 
 def _arrival(request: Request, verdict: Received, id_is_signed: bool) -> Arrival:
+    body, content_type = request.body, dict(request.headers).get("content-type", "")
+    if verdict.body is not None:
+        body, content_type = verdict.body, "application/x-www-form-urlencoded"
     payload = Payload(
         id=PayloadId(uuid7(request.now)),
         provider=request.provider,
         topic=request.topic,
-        body=request.body,
+        body=body,
         headers=verdict.kept_headers,
-        content_type=dict(request.headers).get("content-type", ""),
-        sha256=hashlib.sha256(request.body).digest(),
+        content_type=content_type,
+        sha256=hashlib.sha256(body).digest(),
         received_at=request.now,
         secret=verdict.secret,
     )
@@ -269,6 +277,11 @@ def _arrival(request: Request, verdict: Received, id_is_signed: bool) -> Arrival
         id_is_signed=id_is_signed,
         traceparent=traceparent(request.headers),
     )
+
+
+def _challenge_answer(challenge: Challenge) -> Answer:
+    extra = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in challenge.headers]
+    return answer(challenge.status, challenge.body, challenge.content_type.encode("latin-1"), *extra)
 
 
 def _rejection(request: Request, verdict: Refused, remote: str) -> Rejection:
@@ -296,12 +309,11 @@ class _Accepted:
     """How a provider's settings want an accepted request to be answered."""
 
     def __init__(self, provider: Provider) -> None:
-        self._status = provider.response_status or 200
+        self._status, body, content_type = provider.response
         self._fixed: Answer | None = None
-        if provider.response_body is not None:
-            body = provider.response_body.encode()
-            content_type = _JSON if _is_json(body) else b"text/plain; charset=utf-8"
-            self._fixed = answer(self._status, body, content_type)
+        if body is not None:
+            guessed = _JSON if _is_json(body) else b"text/plain; charset=utf-8"
+            self._fixed = answer(self._status, body, content_type.encode() if content_type else guessed)
 
     def to(self, accepted: Sequence[Accepted]) -> Answer:
         """The answer that says what became of each event."""

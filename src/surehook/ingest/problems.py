@@ -91,6 +91,8 @@ BAD_SIGNATURE: Final = Problem(
     "The request could not be authenticated.",
     (b"www-authenticate", b'Signature realm="webhooks"'),
 )
+#: The same for senders that count bytes (Xero): no body.
+BARE_REFUSAL: Final = answer(401, b"", b"text/plain", (b"www-authenticate", b'Signature realm="webhooks"'))
 NOT_FOUND: Final = Problem(404, "not-found", "There is nothing at this address.")
 POST_ONLY: Final = Problem(405, "method-not-allowed", "Webhooks are received by POST.", (b"allow", b"POST"))
 GET_ONLY: Final = Problem(

@@ -30,6 +30,11 @@ class _Item(msgspec.Struct, frozen=True):
     def key(self) -> tuple[str, str]:
         return (self.arrival.payload.provider, self.event.external_id)
 
+    @property
+    def digest(self) -> bytes:
+        """Of its own bytes, which of a request with several events are only a part."""
+        return self.event.sha256 or self.arrival.payload.sha256
+
 
 _by_key: Callable[[_Item], tuple[str, str]] = attrgetter("arrival.payload.provider", "event.external_id")
 
@@ -54,12 +59,14 @@ def _waves(arrivals: Sequence[Arrival]) -> Iterator[list[_Item]]:
     wave: list[_Item] = []
     seen: set[bytes] = set()
     for index, arrival in enumerate(arrivals):
+        items = [_Item(arrival, event, (index, item)) for item, event in enumerate(arrival.events)]
         if not arrival.id_is_signed:
-            if arrival.payload.sha256 in seen:
+            digests = {item.digest for item in items}
+            if not digests.isdisjoint(seen):
                 yield sorted(wave, key=_by_key)
                 wave, seen = [], set()
-            seen.add(arrival.payload.sha256)
-        wave += [_Item(arrival, event, (index, item)) for item, event in enumerate(arrival.events)]
+            seen |= digests
+        wave += items
     yield sorted(wave, key=_by_key)
 
 
@@ -86,7 +93,7 @@ async def _find_suspects(db: Statements, wave: Sequence[_Item]) -> dict[tuple[in
     if not items:
         return {}
     # of the same body at two processes at the same moment, the second one must see the first
-    await db.lock({f"body {item.arrival.payload.sha256.hex()}" for item in items})
+    await db.lock({f"body {item.digest.hex()}" for item in items})
     found = await db.rows([("find_suspect", _suspect_of(item)) for item in items])
     return {item.place: known[0][0] for item, known in zip(items, found, strict=True) if known}
 
@@ -94,7 +101,7 @@ async def _find_suspects(db: Statements, wave: Sequence[_Item]) -> dict[tuple[in
 def _suspect_of(item: _Item) -> dict[str, Any]:
     payload = item.arrival.payload
     return {
-        "suspect_key": payload.sha256,
+        "suspect_key": item.digest,
         "since": payload.received_at - SUSPECT_WINDOW,
         "provider": payload.provider,
         "external_id": item.event.external_id,
@@ -121,8 +128,9 @@ def _event_row(item: _Item, reason: Reason | None, error: str | None) -> dict[st
         "subject": event.subject,
         "payload_id": payload.id,
         "item": event.item,
-        "body_sha256": payload.sha256,
-        "suspect_key": None if arrival.id_is_signed else payload.sha256,
+        "part": event.part,
+        "body_sha256": item.digest,
+        "suspect_key": None if arrival.id_is_signed else item.digest,
         "occurred_at": event.occurred_at,
         "received_at": payload.received_at,
         "traceparent": arrival.traceparent,
@@ -151,9 +159,7 @@ async def _count_duplicates(db: Statements, items: Sequence[_Item]) -> dict[tupl
     # in the order in which every verb locks events, so that no two of them wait for each other
     known = sorted(zip(items, found, strict=True), key=lambda each: each[1][0][0])
     await db.run([("count_duplicate", {"id": stored[0]}) for _, [stored] in known])
-    reused = [
-        _id_reused(item, stored[0]) for item, [stored] in known if stored[2] != item.arrival.payload.sha256
-    ]
+    reused = [_id_reused(item, stored[0]) for item, [stored] in known if stored[2] != item.digest]
     await db.run(reused)
     return {item.place: Accepted(EventId(id), True, EventState(state)) for item, [(id, state, _)] in known}
 

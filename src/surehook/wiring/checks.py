@@ -8,9 +8,9 @@ from functools import partial
 from msgspec.structs import replace
 
 from surehook.clock import SystemClock
-from surehook.config import DestinationSettings, ProviderSettings, Settings, is_postgres
+from surehook.config import DestinationSettings, ProviderSettings, ServerSettings, Settings, is_postgres
 from surehook.errors import SurehookError
-from surehook.ingest.packs import build_provider
+from surehook.packs import build_provider
 from surehook.publish.egress import check_url
 from surehook.publish.signing import Signer
 from surehook.secrets import resolve
@@ -32,7 +32,7 @@ def store_checks(settings: Settings) -> Iterator[tuple[str, list[PartCheck]]]:
 def part_checks(settings: Settings) -> Iterator[tuple[str, list[PartCheck]]]:
     """The place of each other part with checks of its details, so that all of them are told, and of the whole."""
     for name, provider in settings.providers.items():
-        yield f"providers.{name}", list(_provider_checks(name, provider, settings.server.max_body))
+        yield f"providers.{name}", list(_provider_checks(name, provider, settings.server))
     for name, destination in settings.destinations.items():
         yield f"destinations.{name}", list(_destination_checks(name, destination))
     token = settings.console.token
@@ -53,12 +53,12 @@ def _problem(check_one: PartCheck) -> str | None:
     return None
 
 
-def _provider_checks(name: str, provider: ProviderSettings, max_body: int) -> Iterator[PartCheck]:
+def _provider_checks(name: str, provider: ProviderSettings, server: ServerSettings) -> Iterator[PartCheck]:
     for reference in provider.secrets if provider.enabled else ():
         alone = replace(provider, secrets=(reference,))
         yield partial(resolve_at, f"providers.{name}", reference)
-        yield partial(build_provider, name, alone, resolve, max_body)
-    yield partial(build_provider, name, provider, resolve, max_body)
+        yield partial(build_provider, name, alone, resolve, server)
+    yield partial(build_provider, name, provider, resolve, server)
 
 
 def _destination_checks(name: str, destination: DestinationSettings) -> Iterator[PartCheck]:

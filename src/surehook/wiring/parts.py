@@ -14,7 +14,7 @@ from surehook.clock import Clock
 from surehook.config import DestinationSettings, Settings
 from surehook.errors import ConfigurationError, did_you_mean
 from surehook.handlers import Registry
-from surehook.ingest.packs import Provider, build_provider
+from surehook.packs import Provider, build_provider
 from surehook.publish.http import HttpTransport, check_headers
 from surehook.publish.lane import Route
 from surehook.retry import RetryPolicy
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 def build_providers(settings: Settings) -> Mapping[str, Provider]:
     """The configured providers. Raises ConfigurationError for what cannot work."""
     return {
-        name: build_provider(name, each, resolve, settings.server.max_body)
+        name: build_provider(name, each, resolve, settings.server)
         for name, each in settings.providers.items()
     }
 

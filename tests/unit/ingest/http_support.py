@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from surehook.clock import ManualClock
-from surehook.config import MIB, ProviderSettings, ServerSettings
+from surehook.config import ProviderSettings, ServerSettings
 from surehook.ingest.health import HealthApp, Readiness
 from surehook.ingest.http import IngestApp
 from surehook.ingest.intake import Done, Intake
 from surehook.ingest.listening import Address
-from surehook.ingest.packs import Provider, build_provider
 from surehook.ingest.problems import ASGIApp
 from surehook.ingest.server import Server
 from surehook.model import Accepted, Arrival, Rejection
+from surehook.packs import Provider, build_provider
 from surehook.secrets import Secret
 from surehook.states import EventState
 
@@ -205,13 +205,13 @@ async def until(condition: Callable[[], bool]) -> None:
 def unverified(name: str = "acme", **settings: Any) -> Provider:
     """A provider that trusts everyone; ids stand at ``/id``."""
     chosen = ProviderSettings(pack="none", id="body:/id", **settings)
-    return build_provider(name, chosen, lambda name: Secret("", name), MIB)
+    return build_provider(name, chosen, lambda name: Secret("", name), ServerSettings())
 
 
 def signed(pack: str, secret: str, **settings: Any) -> Provider:
     """A provider of this pack, by the name of it."""
     chosen = ProviderSettings(pack=pack, secrets=("env:SECRET",), **settings)
-    return build_provider(pack, chosen, lambda name: Secret(secret, name), MIB)
+    return build_provider(pack, chosen, lambda name: Secret(secret, name), ServerSettings())
 
 
 def get(path: str, *lines: str) -> bytes:

@@ -26,7 +26,7 @@ from surehook.clock import Millis
 from surehook.errors import CommitUnknown, Overloaded, Unavailable
 from surehook.ids import typeid
 from surehook.ingest.intake import traceparent
-from surehook.ingest.packs import Provider
+from surehook.packs import Draft, Provider
 from surehook.states import Reason
 
 SECRET = "It's a Secret to Everybody"
@@ -34,7 +34,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def github_post(provider: Provider, now: int, body: bytes, *lines: str, delivery: str = "d-1") -> bytes:
-    headers = provider.sign(body, Millis(now), external_id=delivery, type="issues.opened")
+    headers = provider.sign(Draft(body, Millis(now), delivery, "issues.opened")).headers
     return post(
         body, *(f"{name}: {value}" for name, value in headers.items()), *lines, path="/webhooks/github/code"
     )
@@ -108,7 +108,7 @@ async def test_a_challenge_is_answered_by_the_pack_and_not_stored(sites: Sites) 
     slack = signed("slack", "8f742231b10e8888abcd99yyyzzz85a5")
     site = await sites.site({"slack": slack})
     body = json.dumps({"type": "url_verification", "challenge": "3eZbrw1aB", "token": "x"}).encode()
-    headers = slack.sign(body, site.clock.now(), external_id="Ev1", type="url_verification")
+    headers = slack.sign(Draft(body, site.clock.now(), "Ev1", "url_verification")).headers
     reply = await site.ask(post(body, *(f"{k}: {v}" for k, v in headers.items()), path="/webhooks/slack"))
     assert reply.status == 200
     assert b"3eZbrw1aB" in reply.body

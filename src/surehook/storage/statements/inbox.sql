@@ -2,10 +2,10 @@
 -- moves: (new) -> RECEIVED | DEAD
 -- Store an event unless its (provider, external id) is known; the row count tells which.
 INSERT INTO inbox_events
-    (id, provider, topic, external_id, weak, type, subject, payload_id, item, body_sha256, suspect_key, occurred_at,
+    (id, provider, topic, external_id, weak, type, subject, payload_id, item, part, body_sha256, suspect_key, occurred_at,
      received_at, traceparent, state, reason, due_at, updated_at, finished_at, last_error)
 VALUES
-    (:id, :provider, :topic, :external_id, :weak, :type, :subject, :payload_id, :item, :body_sha256, :suspect_key,
+    (:id, :provider, :topic, :external_id, :weak, :type, :subject, :payload_id, :item, :part, :body_sha256, :suspect_key,
      :occurred_at, :received_at, :traceparent, :state, :reason, :due_at, :received_at, :finished_at, :last_error)
 ON CONFLICT (provider, external_id) DO NOTHING
 
@@ -41,7 +41,7 @@ SET state = 'PROCESSING', attempts = attempts + 1, lease_token = lease_token + 1
     due_at = NULL, updated_at = :now
 FROM due {join_payload} WHERE inbox_events.id = due.id
 RETURNING inbox_events.id, lease_token, attempts, lost_leases, inbox_events.provider, inbox_events.topic, external_id, type,
-    subject, item, occurred_at, inbox_events.received_at, traceparent, inbox_events.payload_id, {payload}, {was_due}
+    subject, item, part, occurred_at, inbox_events.received_at, traceparent, inbox_events.payload_id, {payload}, {was_due}
 
 -- name: claim_named_events
 -- moves: RECEIVED | RETRYING -> PROCESSING
@@ -57,7 +57,7 @@ SET state = 'PROCESSING', attempts = attempts + 1, lease_token = lease_token + 1
     due_at = NULL, updated_at = :now
 FROM due {join_payload} WHERE inbox_events.id = due.id
 RETURNING inbox_events.id, lease_token, attempts, lost_leases, inbox_events.provider, inbox_events.topic, external_id, type,
-    subject, item, occurred_at, inbox_events.received_at, traceparent, inbox_events.payload_id, {payload}
+    subject, item, part, occurred_at, inbox_events.received_at, traceparent, inbox_events.payload_id, {payload}
 
 -- name: extend_event
 -- Prolong the lease of a running attempt. A row that somebody has locked is left out: the other leases cannot wait for it.

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.ingest.packs_support import NOW, event, provider, received, refusal, request
+from tests.unit.packs.support import NOW, event, provider, received, refusal, request
 
-from surehook.config import MIB, ProviderSettings
+from surehook.config import MIB, ProviderSettings, ServerSettings
 from surehook.errors import ConfigurationError, InvalidRequest
-from surehook.ingest.packs import PACKS, Challenge, Provider, build_provider
 from surehook.model import NewEvent
+from surehook.packs import PACKS, Challenge, Draft, Provider, build_provider
 from surehook.secrets import Secret
 from surehook.states import Reason
 
@@ -32,7 +32,7 @@ def example(pack: str) -> Provider:
 
 def sent_event(pack: str, body: bytes, **extra: str) -> NewEvent:
     """The event that a signed delivery of this body gives."""
-    signed = PACKS[pack].sign(secret_of(pack), body, NOW, external_id="e-1", type="thing.done")
+    signed = PACKS[pack].sign(secret_of(pack), body, NOW, external_id="e-1", type="thing.done").headers
     return event(example(pack), request(body, {**signed, **extra}))
 
 
@@ -40,20 +40,20 @@ def sent_event(pack: str, body: bytes, **extra: str) -> NewEvent:
 def test_a_pack_reads_what_it_signs(pack: str) -> None:
     known, one = PACKS[pack], example(pack)
     body = known.sample(external_id="e-1")
-    sent = known.sign(secret_of(pack), body, NOW, external_id="e-1", type=known.sample_type)
+    sent = known.sign(secret_of(pack), body, NOW, external_id="e-1", type=known.sample_type).headers
     verdict = received(one, request(body, {**sent, "Cookie": "c", "Proxy-Authorization": "p"}))
     [found] = verdict.events
     assert (found.external_id, found.weak, found.type, found.dead) == ("e-1", False, known.sample_type, None)
     assert not {"cookie", "proxy-authorization", "authorization"} & {name for name, _ in verdict.kept_headers}
     assert secret_of(pack) not in repr(verdict)
-    assert sent == one.sign(body, NOW, external_id="e-1", type=known.sample_type)
+    assert sent == one.sign(Draft(body, NOW, "e-1", known.sample_type)).headers
 
 
 @pytest.mark.parametrize("pack", VERIFYING)
 def test_a_pack_refuses_what_is_not_signed(pack: str) -> None:
     known, one = PACKS[pack], example(pack)
     body = known.sample()
-    sent = known.sign(secret_of(pack)[:-4] + "QQQQ", body, NOW, external_id="e-1", type="a")
+    sent = known.sign(secret_of(pack)[:-4] + "QQQQ", body, NOW, external_id="e-1", type="a").headers
     assert refusal(one, request(body))
     assert refusal(one, request(body, sent))
 
@@ -62,19 +62,20 @@ def test_a_pack_fits_its_sample_to_the_type() -> None:
     for pack, known in PACKS.items():
         if not pack.startswith("shopify"):
             body = known.sample("thing.done", external_id="e-2")
-            sent = known.sign(secret_of(pack), body, NOW, external_id="e-2", type="thing.done")
+            sent = known.sign(secret_of(pack), body, NOW, external_id="e-2", type="thing.done").headers
             assert event(example(pack), request(body, sent)).type == "thing.done"
 
 
 def test_what_http_asks_a_provider_for() -> None:
     settings = ProviderSettings(secrets=("env:A",), response_status=202, response_body="ok")
-    one = build_provider("github", settings, lambda reference: Secret("s", reference), MIB)
+    one = build_provider("github", settings, lambda reference: Secret("s", reference), ServerSettings())
     assert (one.name, one.pack, one.enabled, one.id_is_signed) == ("github", "github", True, False)
-    assert (one.max_body, one.response_status, one.response_body) == (25 * MIB, 202, "ok")
+    assert (one.max_body, one.response) == (25 * MIB, (202, b"ok", None))
     assert one.docs_url == PACKS["github"].docs_url
     assert provider("stripe", "s").max_body == MIB
     assert provider("github", "s", max_body=10).max_body == 10
-    assert build_provider("github", settings, lambda name: Secret("s", name), 50 * MIB).max_body == 50 * MIB
+    large = ServerSettings(max_body=50 * MIB)
+    assert build_provider("github", settings, lambda name: Secret("s", name), large).max_body == 50 * MIB
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_what_http_asks_a_provider_for() -> None:
 def test_settings_that_cannot_work_are_refused(name: str, settings: dict[str, Any], message: str) -> None:
     chosen = ProviderSettings(**{"secrets": ("env:A",), **settings})
     with pytest.raises(ConfigurationError) as caught:
-        build_provider(name, chosen, lambda reference: Secret("s", reference), MIB)
+        build_provider(name, chosen, lambda reference: Secret("s", reference), ServerSettings())
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"providers.{name}: ")
 
@@ -120,10 +121,10 @@ def test_a_disabled_provider_needs_no_secret_and_takes_nothing() -> None:
         raise AssertionError(f"{reference} was read")
 
     settings = ProviderSettings(enabled=False, secrets=("env:GONE",))
-    one = build_provider("stripe", settings, missing, MIB)
+    one = build_provider("stripe", settings, missing, ServerSettings())
     assert "disabled" in refusal(one, request())
     with pytest.raises(InvalidRequest, match="disabled"):
-        one.sign(b"{}", NOW, external_id="e", type="a")
+        one.sign(Draft(b"{}", NOW, "e", "a"))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_github_forms_hold_the_json_in_a_field() -> None:
 
 def test_without_its_headers_a_shopify_event_is_weak() -> None:
     one = provider("shopify", "s3cret")
-    sent = PACKS["shopify"].sign("s3cret", b"{}", NOW, external_id="e-1", type="orders/create")
+    sent = PACKS["shopify"].sign("s3cret", b"{}", NOW, external_id="e-1", type="orders/create").headers
     found = event(
         one, request(b"{}", {"x-shopify-hmac-sha256": sent["x-shopify-hmac-sha256"]}, topic="orders")
     )
@@ -261,7 +262,7 @@ def test_without_its_headers_a_shopify_event_is_weak() -> None:
 
 
 def test_shopify_families_are_not_mixed_up() -> None:
-    sent = PACKS["shopify"].sign("s3cret", b"{}", NOW, external_id="e-1", type="orders/create")
+    sent = PACKS["shopify"].sign("s3cret", b"{}", NOW, external_id="e-1", type="orders/create").headers
     assert refusal(provider("shopify-events", "s3cret"), request(b"{}", sent))
 
 
@@ -278,11 +279,13 @@ def test_slack_interactions_say_their_type_in_their_payload() -> None:
 def test_a_slack_challenge_without_a_text_is_an_event_like_others() -> None:
     for body in (b'{"type":"url_verification"}', b'{"type":"url_verification","challenge":{}}'):
         assert sent_event("slack", body).type == "url_verification"
-    sent = PACKS["slack"].sign(
-        "s3cret", b'{"type":"url_verification","challenge":"<b>"}', NOW, external_id="", type=""
+    sent = (
+        PACKS["slack"]
+        .sign("s3cret", b'{"type":"url_verification","challenge":"<b>"}', NOW, external_id="", type="")
+        .headers
     )
     verdict = example("slack").receive(request(b'{"type":"url_verification","challenge":"<b>"}', sent))
-    assert verdict == Challenge(200, b"<b>", "text/plain; charset=utf-8")
+    assert verdict == Challenge(200, b"<b>", kind="url_verification")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import hmac
 from typing import Any
 
 import pytest
-from tests.unit.ingest.packs_support import NOW, event, provider, received, refusal, request
+from tests.unit.packs.support import NOW, event, provider, received, refusal, request
 
 from surehook.errors import ConfigurationError
-from surehook.ingest.packs import Provider
+from surehook.packs import Draft, Provider
 from surehook.states import Reason
 
 BODY = b'{"id":"order-7","event":{"type":"order.paid","of":[{"ref":"c-1"}]},"at":1790000000}'
@@ -220,5 +220,5 @@ def test_json_that_is_not_is_dead_but_only_where_json_is_meant() -> None:
 def test_a_provider_accepts_what_it_signs_itself(pack: str) -> None:
     settings: dict[str, Any] = {"header": "X-Sig"} if pack in ("hmac", "token") else {}
     one: Provider = provider(pack, *([] if pack == "none" else ["user:pass"]), id="header:X-Id", **settings)
-    sent = one.sign(one.sample(), NOW, external_id="e-1", type="a")
+    sent = one.sign(Draft(one.sample(), NOW, "e-1", "a")).headers
     assert event(one, request(one.sample(), sent)).external_id == "e-1"

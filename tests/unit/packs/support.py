@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from surehook.clock import Millis
-from surehook.config import MIB, ProviderSettings
-from surehook.ingest.packs import Provider, Received, Refused, Request, build_provider
+from surehook.config import ProviderSettings, ServerSettings
 from surehook.model import Headers, NewEvent
+from surehook.packs import Provider, Received, Refused, Request, build_provider
 from surehook.secrets import Secret
 
 NOW = Millis(1_790_000_000_000)
@@ -31,7 +31,7 @@ def provider(pack: str, *values: str, **settings: Any) -> Provider:
     """A provider ``acme`` of this pack; its live secrets are ``values``, named env:S0, env:S1, ..."""
     names = {f"env:S{number}": value for number, value in enumerate(values)}
     chosen = ProviderSettings(pack=pack, secrets=tuple(names), **settings)
-    return build_provider("acme", chosen, lambda name: Secret(names[name], name), MIB)
+    return build_provider("acme", chosen, lambda name: Secret(names[name], name), ServerSettings())
 
 
 def received(one: Provider, asked: Request) -> Received:

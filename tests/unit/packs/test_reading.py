@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surehook.ingest.packs.reading import require_single
+from surehook.packs.reading import require_single
 
 names = st.sampled_from(["id", "data", "x", 'a"id"', "\\id", "Id"])
 values: st.SearchStrategy[Any] = st.recursive(

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.ingest.packs_support import NOW, provider, received, request
+from tests.unit.packs.support import NOW, provider, received, request
 
-from surehook.ingest.packs import PACKS, Challenge, Provider, Received, Refused
 from surehook.model import Headers, NewEvent
+from surehook.packs import PACKS, Challenge, Provider, Received, Refused
 
 #: Of 256 bits that no strategy can guess.
 SECRET = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
@@ -34,7 +34,7 @@ VERIFYING = sorted(set(PACKS) - {"none"})
 def signed(pack: str, body: bytes, type: str = "a.b") -> dict[str, str]:
     """The headers of an authentic delivery."""
     secret = PASSWORD if pack == "basic" else SECRET
-    return PACKS[pack].sign(secret, body, NOW, external_id="e-1", type=type)
+    return PACKS[pack].sign(secret, body, NOW, external_id="e-1", type=type).headers
 
 
 UNSIGNED = {

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from surehook.clock import Millis
-from surehook.ingest.signatures import Request
+from surehook.packs.request import Request
 
 T = TypeVar("T")
 
@@ -54,11 +54,31 @@ _ARRAY = msgspec.json.Decoder(list[Raw])
 _MEMBERS = msgspec.json.Decoder(dict[_Name, Raw], dec_hook=lambda _type, text: _Name(text))
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode JSON that is UTF-8 throughout; msgspec alone does not look inside what it skips."""
+def utf8(body: bytes) -> bytes:
+    """The body, if it is UTF-8 throughout: msgspec alone does not look inside what it skips."""
     if not body.isascii():
         body.decode()
-    return decoder.decode(body)
+    return body
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode JSON that is UTF-8 throughout."""
+    return decoder.decode(utf8(body))
+
+
+def require_json(body: bytes) -> Raw:
+    """The body, if it is JSON that is UTF-8 throughout."""
+    return decode(_ANY, body)
+
+
+def is_object(value: Raw) -> bool:
+    """Whether it is a JSON object."""
+    return memoryview(value)[:1].tobytes() == b"{"
+
+
+def array(value: Raw) -> list[Raw] | None:
+    """The elements of a JSON array; None for anything else."""
+    return _ARRAY.decode(value) if memoryview(value)[:1].tobytes() == b"[" else None
 
 
 def within(decoder: msgspec.json.Decoder[T], value: Raw) -> T | None:

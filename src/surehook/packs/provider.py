@@ -1,0 +1,113 @@
+"""A configured sender: verify, then read, with no other way round."""
+
+from __future__ import annotations
+
+import hashlib
+
+from surehook.config import ProviderSettings
+from surehook.errors import InvalidRequest
+from surehook.ids import EventId, uuid7
+from surehook.model import Headers, NewEvent
+from surehook.packs.pack import Pack, Setup
+from surehook.packs.reading import FAULTS, moment, storable_id, storable_label
+from surehook.packs.request import BadSignature, Delivery, Draft, Request
+from surehook.packs.verdicts import Challenge, Reading, Received, Refused, Verdict
+from surehook.states import Reason
+
+#: The answer where there is nothing to store and the sender has no wish.
+_NOTHING = Challenge(200, kind="a request without events")
+
+
+class Provider:
+    """One configured sender. Raises ConfigurationError for settings or secrets that cannot work."""
+
+    def __init__(self, name: str, pack: Pack, setup: Setup, default_max_body: int) -> None:
+        settings = setup.settings
+        self.name = name
+        self.pack = pack.name
+        self.docs_url = pack.docs_url
+        self.enabled = settings.enabled
+        self.methods = pack.methods
+        self.max_body = settings.max_body or max(pack.max_body or 0, default_max_body)
+        self.id_is_signed = pack.covers_id(settings)
+        self.response = _response(pack, settings)
+        self.refuses_bare = pack.refuses_bare
+        self._pack = pack
+        self._setup = setup
+        self._settings = settings
+        self._scheme = pack.scheme(setup)
+        self._reader = pack.reader(settings)
+        self._dropped = pack.dropped_headers(settings)
+
+    def receive(self, request: Request) -> Verdict:
+        """What to do with a request. Pure; raises for no input."""
+        if not self.enabled:
+            return Refused("the provider is disabled")
+        try:
+            return self._pack.greet(request, self._setup) or self._read(request, self._scheme.verify(request))
+        except BadSignature as refusal:
+            return Refused(str(refusal), refusal.signed)
+
+    def sign(self, draft: Draft) -> Delivery:
+        """What the sender would deliver now. Raises as ``Pack.sign`` does."""
+        if not self.enabled:
+            raise InvalidRequest(f"the provider {self.name} is disabled")
+        return self._pack.deliver(self._scheme, self._settings, draft)
+
+    def sample(self, type: str | None = None, *, external_id: str | None = None) -> bytes:
+        """A small realistic body, as ``Pack.sample``."""
+        return self._pack.sample(type, external_id=external_id)
+
+    def _read(self, request: Request, secret: str) -> Received | Challenge:
+        reading, error = Reading(), None
+        try:
+            found = self._reader.read(request, reading)
+        except FAULTS as fault:
+            found, error = None, _describe(fault)
+        if isinstance(found, Challenge):
+            return found
+        readings = [reading] if found is None else found
+        if not readings:
+            return _NOTHING
+        events = [self._event(request, each, number, error) for number, each in enumerate(readings)]
+        return Received(tuple(events), secret, self._kept(request.headers))
+
+    def _event(self, request: Request, reading: Reading, number: int, error: str | None) -> NewEvent:
+        return NewEvent(
+            id=EventId(uuid7(request.now)),
+            external_id=storable_id(reading.id) if reading.id else self._substitute(request, reading),
+            type=storable_label(reading.type or request.topic or self.name),
+            subject=storable_label(reading.subject) if reading.subject else None,
+            item=number,
+            part=reading.part,
+            sha256=None if reading.raw is None else hashlib.sha256(reading.raw).digest(),
+            occurred_at=moment(reading.occurred_at),
+            weak=not reading.id,
+            dead=Reason.UNPARSABLE if error else None,
+            error=error,
+        )
+
+    def _substitute(self, request: Request, reading: Reading) -> str:
+        """The external id of what has none: the digest of what was sent, so that a repetition is known."""
+        if self._pack.bodies_repeat:
+            return f"delivery:{uuid7(request.now).hex()}"
+        return hashlib.sha256(request.body if reading.raw is None else reading.raw).hexdigest()
+
+    def _kept(self, headers: Headers) -> Headers:
+        return tuple([pair for pair in headers if pair[0] not in self._dropped])
+
+
+def _response(pack: Pack, settings: ProviderSettings) -> tuple[int, bytes | None, str | None]:
+    """Status, body and content type of the answer to what is accepted; None: Surehook's own."""
+    status, body, content_type = pack.response or (200, None, None)
+    if settings.response_body is not None:
+        body, content_type = settings.response_body.encode(), None
+    return settings.response_status or status, body, content_type
+
+
+def _describe(fault: Exception) -> str:
+    if isinstance(fault, RecursionError):
+        return "the body cannot be read: it is nested too deeply"
+    if isinstance(fault, UnicodeDecodeError):
+        return f"the body cannot be read: it is not UTF-8 (byte {fault.start})"
+    return f"the body cannot be read: {fault}"

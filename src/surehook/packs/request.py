@@ -1,0 +1,77 @@
+"""A request as packs see it, what refuses it, and the delivery that a sender would make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from surehook.clock import Millis
+from surehook.errors import InvalidRequest
+from surehook.model import Headers
+
+
+class BadSignature(InvalidRequest):
+    """The request does not prove where it comes from. The message is for the operator only."""
+
+    def __init__(self, message: str, signed: Sequence[bytes] = ()) -> None:
+        super().__init__(message)
+        #: What a right signature would have covered, in pieces; empty where it was not come to that.
+        self.signed = signed
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One received request: header names in lower case, values as latin-1 text, the body's raw bytes."""
+
+    provider: str
+    topic: str
+    method: str
+    headers: Headers
+    body: bytes
+    now: Millis
+    query: str = ""
+
+    def header(self, name: str) -> str | None:
+        """The first header of this (lower-case) name, None where there is none."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def optional(self, name: str) -> str | None:
+        """The header of this name, None where it is missing or empty.
+
+        Raises BadSignature when it is repeated: which of them counts would be a guess.
+        """
+        values = [value for key, value in self.headers if key == name]
+        if len(values) > 1:
+            raise BadSignature(f"the header {name} is repeated")
+        return values[0] or None if values else None
+
+    def only(self, name: str) -> str:
+        """The header of this name. Raises BadSignature when it is missing, empty or repeated."""
+        value = self.optional(name)
+        if value is None:
+            raise BadSignature(f"the header {name} is missing or empty")
+        return value
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What a sender is about to sign and send."""
+
+    body: bytes
+    now: Millis
+    external_id: str
+    type: str
+    topic: str = ""
+    query: str = ""
+    method: str = "POST"
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A signed request, ready to be sent."""
+
+    headers: dict[str, str]
+    body: bytes
+    query: str = ""
+    method: str = "POST"
