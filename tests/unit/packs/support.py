@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from surehook.clock import Millis
 from surehook.config import ProviderSettings, ServerSettings
 from surehook.model import Headers, NewEvent
-from surehook.packs import Provider, Received, Refused, Request, build_provider
+from surehook.packs import PACKS, Delivery, Provider, Received, Refused, Request, build_provider
 from surehook.secrets import Secret
 
 NOW = Millis(1_790_000_000_000)
+
+#: Of 256 bits that no strategy can guess.
+SECRET: Final = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
+#: Secrets that can sign, of packs for which ``SECRET`` is none, and others of the same form.
+SECRETS: Final[Mapping[str, str]] = {"basic": f"user:{SECRET}"}
+OTHERS: Final[Mapping[str, str]] = {}
+#: What is live beside it in hostile tests, so that more ways are open.
+ALSO_LIVE: Final[Mapping[str, Sequence[str]]] = {
+    "standard-webhooks": ["whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="]
+}
+#: Where things stand in the body that the sender's proof does not cover.
+BODY_IS_NOT_SIGNED: Final = frozenset({"token", "basic"})
+#: Whose types follow from more than a sample can be given.
+TYPE_IS_FIXED: Final = frozenset({"shopify", "shopify-events"})
+#: Whose events have no id: the digest of what was sent stands for it.
+WITHOUT_ID: Final[frozenset[str]] = frozenset()
+VERIFYING: Final = sorted(set(PACKS) - {"none"})
 
 
 def headers(values: Mapping[str, str]) -> Headers:
@@ -52,3 +70,31 @@ def refusal(one: Provider, asked: Request) -> str:
     verdict = one.receive(asked)
     assert isinstance(verdict, Refused), verdict
     return verdict.detail
+
+
+def secret_of(pack: str) -> str:
+    """A secret of this pack that can sign."""
+    return SECRETS.get(pack, SECRET)
+
+
+def other_secret_of(pack: str) -> str:
+    """Another one of the same form."""
+    return OTHERS.get(pack, secret_of(pack)[:-4] + "QQQQ")
+
+
+def example(pack: str) -> Provider:
+    """A provider with the pack's own example settings, and everything live that it may have."""
+    settings = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
+    secrets = [] if pack == "none" else [secret_of(pack), *ALSO_LIVE.get(pack, ())]
+    return provider(pack, *secrets, **settings)
+
+
+def delivery(pack: str, body: bytes, type: str = "thing.done", *, external_id: str = "e-1") -> Delivery:
+    """What the sender would send now."""
+    return PACKS[pack].sign(secret_of(pack), body, NOW, external_id=external_id, type=type)
+
+
+def posted(sent: Delivery, **extra: str) -> Request:
+    """The request that a delivery becomes."""
+    pairs = headers({**sent.headers, **extra})
+    return Request("acme", "", sent.method, pairs, sent.body, NOW, sent.query)

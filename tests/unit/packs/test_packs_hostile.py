@@ -6,37 +6,29 @@ import base64
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.unit.packs.support import NOW, provider, received, request
+from msgspec.structs import replace
+from tests.unit.packs.support import (
+    BODY_IS_NOT_SIGNED,
+    NOW,
+    VERIFYING,
+    delivery,
+    example,
+    posted,
+    received,
+    request,
+)
 
+from surehook.errors import InvalidRequest
 from surehook.model import Headers, NewEvent
-from surehook.packs import PACKS, Challenge, Provider, Received, Refused
+from surehook.packs import PACKS, Challenge, Received, Refused
+from surehook.packs.reading import FAULTS
 
-#: Of 256 bits that no strategy can guess.
-SECRET = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
-PASSWORD = f"user:{SECRET}"
-PUBLIC = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+#: Headers that prove who sends where the body is not signed.
+CREDENTIALS = {"authorization", "x-webhook-token"}
 HEX = "0123456789abcdef" * 4
-
-
-def build(pack: str) -> Provider:
-    """A provider that reads everything it can."""
-    example = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
-    secrets = {"none": [], "basic": [PASSWORD], "standard-webhooks": [SECRET, PUBLIC]}.get(pack, [SECRET])
-    return provider(pack, *secrets, **example)
-
-
-PROVIDERS = {pack: build(pack) for pack in PACKS}
-VERIFYING = sorted(set(PACKS) - {"none"})
-
-
-def signed(pack: str, body: bytes, type: str = "a.b") -> dict[str, str]:
-    """The headers of an authentic delivery."""
-    secret = PASSWORD if pack == "basic" else SECRET
-    return PACKS[pack].sign(secret, body, NOW, external_id="e-1", type=type).headers
-
-
+PROVIDERS = {pack: example(pack) for pack in PACKS}
 UNSIGNED = {
     "idempotency-key",
     "x-shopify-triggered-at",
@@ -44,7 +36,7 @@ UNSIGNED = {
     "shopify-resource-id",
     "x-other",
 }
-NAMES = sorted(UNSIGNED | {name for pack in PACKS for name in signed(pack, b"")})
+NAMES = sorted(UNSIGNED | {name for pack in PACKS for name in delivery(pack, PACKS[pack].sample()).headers})
 
 latin = st.text(st.characters(max_codepoint=255), max_size=80)
 looks_signed = st.sampled_from(
@@ -91,9 +83,12 @@ def test_nothing_forged_is_accepted(pack: str, headers: Headers, body: bytes, to
 @settings(max_examples=150, deadline=None)
 @given(body=bodies, extra=hostile_headers)
 def test_whatever_is_authentic_is_stored(pack: str, body: bytes, extra: Headers) -> None:
-    sent = signed(pack, body)
-    beside = {name: value for name, value in extra if name not in sent or name == "content-type"}
-    verdict = PROVIDERS[pack].receive(request(body, {**sent, **beside}))
+    try:
+        sent = delivery(pack, body)
+    except (InvalidRequest, *FAULTS):
+        assume(False)  # a signature that stands in the body has no place in this one
+    beside = {name: value for name, value in extra if name not in sent.headers or name == "content-type"}
+    verdict = PROVIDERS[pack].receive(posted(sent, **beside))
     assert isinstance(verdict, Received | Challenge)
     for event in verdict.events if isinstance(verdict, Received) else ():
         assert_storable(event)
@@ -115,17 +110,16 @@ def test_an_open_provider_never_fails_either(headers: Headers, body: bytes) -> N
 @given(data=st.data())
 def test_one_changed_bit_is_enough(pack: str, data: st.DataObject) -> None:
     """Of the body where it is signed, else of the credentials."""
-    body = PACKS[pack].sample()
-    sent = signed(pack, body)
-    assert received(PROVIDERS[pack], request(body, sent))
-    position = data.draw(st.integers(0, len(body) * 8 - 1))
-    if pack in ("token", "basic"):
-        name = "authorization" if pack == "basic" else "x-webhook-token"
-        raw = bytearray(sent[name], "latin-1")
+    sent = delivery(pack, PACKS[pack].sample())
+    assert received(PROVIDERS[pack], posted(sent))
+    position = data.draw(st.integers(0, len(sent.body) * 8 - 1))
+    if pack in BODY_IS_NOT_SIGNED:
+        [name] = CREDENTIALS & sent.headers.keys()
+        raw = bytearray(sent.headers[name], "latin-1")
         raw[-1 - position // 8 % 20] ^= 1 << position % 7
-        sent = {**sent, name: raw.decode("latin-1")}
+        sent = replace(sent, headers={**sent.headers, name: raw.decode("latin-1")})
     else:
-        changed = bytearray(body)
+        changed = bytearray(sent.body)
         changed[position // 8] ^= 1 << position % 8
-        body = bytes(changed)
-    assert isinstance(PROVIDERS[pack].receive(request(body, sent)), Refused)
+        sent = replace(sent, body=bytes(changed))
+    assert isinstance(PROVIDERS[pack].receive(posted(sent)), Refused)
