@@ -6,6 +6,7 @@ import asyncio
 from itertools import product
 from typing import Any
 
+import msgspec
 import pytest
 
 from surehook.clock import ManualClock, Millis
@@ -36,7 +37,7 @@ from surehook.states import (
 )
 from surehook.storage import Database, Reader, Storage, UnitOfWork
 from surehook.storage.operators import audit_hash
-from tests.builders import NOW, action, arrival, failure, message, settlement
+from tests.builders import NOW, action, arrival, batch, failure, message, settlement
 
 LEASE = 60_000
 
@@ -182,6 +183,48 @@ async def test_the_same_id_with_another_body_is_a_duplicate_and_a_rejection(
     payload = await reader.payload(event.payload_id)
     assert payload is not None
     assert payload.body == b"one"
+
+
+async def test_a_request_with_several_events_is_one_payload_and_a_row_for_each(
+    storage: Storage, reader: Reader
+) -> None:
+    [accepted] = await storage.accept([batch({"a": b"{}", "b": b"[1]", "c": b"{}"})])
+    rows = [await reader.event(each.id) for each in accepted]
+    assert [(row.external_id, row.item) for row in rows if row] == [("a", 0), ("b", 1), ("c", 2)]
+    assert len({row.payload_id for row in rows if row}) == 1
+    claims = await storage.claim(10, NOW, Millis(NOW + LEASE))
+    assert [(each.external_id, each.part, each.body) for each in claims] == [
+        ("a", "/0", b"[{},[1],{}]"),
+        ("b", "/1", b"[{},[1],{}]"),
+        ("c", "/2", b"[{},[1],{}]"),
+    ]
+
+
+async def test_an_event_among_several_is_known_by_its_own_bytes(storage: Storage, reader: Reader) -> None:
+    """Another request may hold it beside others: that is a duplicate, and its id is reused only if its part differs."""
+    [first] = await storage.accept([batch({"a": b"{}", "b": b"[1]"})])
+    [second] = await storage.accept([batch({"c": b"[2]", "b": b"[1]"})])
+    [third] = await storage.accept([batch({"b": b"[3]"})])
+    assert [each.duplicate for each in (*first, *second, *third)] == [False, False, False, True, True]
+    assert second[1].id == third[0].id == first[1].id
+    [reused] = await reader.rejections(10)
+    assert (reused.reason, reused.external_id) == (Reason.ID_REUSED, "b")
+
+
+async def test_one_event_twice_in_a_request_is_stored_once(storage: Storage) -> None:
+    whole = batch({"a": b"{}", "b": b"{}"})
+    same = msgspec.structs.replace(
+        whole, events=tuple(msgspec.structs.replace(each, external_id="a") for each in whole.events)
+    )
+    [accepted] = await storage.accept([same])
+    assert sorted(each.duplicate for each in accepted) == [False, True]
+    assert len({each.id for each in accepted}) == 1
+
+
+async def test_a_part_under_another_unsigned_id_is_suspect(storage: Storage) -> None:
+    await storage.accept([batch({"a": b"{}", "b": b"[1]"}, id_is_signed=False)])
+    [again] = await storage.accept([batch({"x": b"[1]", "y": b"[2]"}, id_is_signed=False)])
+    assert [each.state for each in again] == ["DEAD", "RECEIVED"]
 
 
 async def test_the_same_body_under_another_unsigned_id_is_suspect(storage: Storage, reader: Reader) -> None:

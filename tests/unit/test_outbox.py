@@ -11,42 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from surehook.clock import ManualClock, Millis
+from surehook.clock import ManualClock
 from surehook.config import ForwardRule
 from surehook.errors import InvalidRequest
-from surehook.ids import EventId, PayloadId
-from surehook.model import Claim
 from surehook.outbox import MAX_BODY, MAX_MESSAGES, Outbox
-
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+from tests.builders import TRACE, claim
 
 
 @pytest.fixture
 def outbox(clock: ManualClock) -> Outbox:
     return Outbox(("ledger", "mail"), clock)
-
-
-def claim(**changes: Any) -> Claim:
-    values: dict[str, Any] = {
-        "id": EventId(bytes(16)),
-        "token": 1,
-        "attempt": 1,
-        "lost_leases": 0,
-        "provider": "stripe",
-        "topic": "billing",
-        "external_id": "evt_1",
-        "type": "invoice.paid",
-        "subject": "in_1",
-        "item": 0,
-        "occurred_at": Millis(1_700_000_000_000),
-        "received_at": Millis(1_700_000_001_000),
-        "traceparent": TRACE,
-        "payload_id": PayloadId(bytes(16)),
-        "headers": "[]",
-        "content_type": "application/json",
-        "body": b"{}",
-    }
-    return Claim(**(values | changes))
 
 
 class Line(msgspec.Struct):

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from surehook.cloudevents import CloudEvent
 from surehook.config.units import milliseconds
 from surehook.errors import ConfigurationError, Unavailable
 from surehook.handlers.transaction import SyncTransaction, Transaction, publish, within
@@ -19,7 +20,8 @@ from surehook.ids import EVENT_PREFIX, typeid
 from surehook.matching import is_pattern, matches
 from surehook.model import Claim, Headers
 from surehook.outbox import MessageBuffer
-from surehook.pointers import resolve_pointer
+from surehook.packs.reading import FAULTS, Document
+from surehook.pointers import parse_pointer, resolve_pointer
 from surehook.retry import RetryPolicy
 from surehook.storage import SetupFunction, UnitOfWork
 
@@ -121,6 +123,32 @@ class Event:
             self._data = whole if part is None else resolve_pointer(whole, part)
         return self._data
 
+    def to_cloudevent(self) -> CloudEvent:
+        """The event as CloudEvents 1.0 has it.
+
+        ``id`` is the provider's and ``source`` its path, which together are what Surehook tells events apart by; ``time`` is
+        when it happened, or came. The data is its bytes: of JSON exactly as they were sent.
+        """
+        body, content_type = self.payload.body, self.payload.content_type or "application/octet-stream"
+        try:
+            document = Document(body)
+        except FAULTS:
+            data = body
+        else:
+            data = bytes(document.find(parse_pointer(self._claim.part or "")) or b"null")
+            content_type = "application/json"
+        own = {"surehookid": self.id, "traceparent": self.traceparent}
+        return CloudEvent(
+            id=self.external_id,
+            source=f"/webhooks/{self.provider}",
+            type=self.type,
+            subject=self.subject,
+            time=_rfc3339(self._claim.occurred_at or self._claim.received_at),
+            datacontenttype=content_type,
+            data=data,
+            extensions={name: value for name, value in own.items() if value},
+        )
+
     def publish(
         self, destination: str, *, type: str, data: Any, subject: str | None = None, key: str | None = None
     ) -> str:
@@ -133,6 +161,10 @@ class Event:
 
     def __repr__(self) -> str:
         return f"<Event {self.id} {self.provider} {self.type} attempt={self.attempt}>"
+
+
+def _rfc3339(at: int) -> str:
+    return _moment(at).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_body(body: bytes, content_type: str) -> Any:

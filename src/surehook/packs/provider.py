@@ -69,12 +69,19 @@ class Provider:
         readings = [reading] if found is None else found
         if not readings:
             return _NOTHING
-        events = [self._event(request, each, number, error) for number, each in enumerate(readings)]
+        # those of one request are claimed in its order, and of two ids of one millisecond either may be the smaller
+        ids = sorted([uuid7(request.now) for _ in readings])
+        events = [
+            self._event(request, reading, number, EventId(id), error)
+            for number, (reading, id) in enumerate(zip(readings, ids, strict=True))
+        ]
         return Received(tuple(events), secret, self._kept(request.headers))
 
-    def _event(self, request: Request, reading: Reading, number: int, error: str | None) -> NewEvent:
+    def _event(
+        self, request: Request, reading: Reading, number: int, id: EventId, error: str | None
+    ) -> NewEvent:
         return NewEvent(
-            id=EventId(uuid7(request.now)),
+            id=id,
             external_id=storable_id(reading.id) if reading.id else self._substitute(request, reading),
             type=storable_label(reading.type or request.topic or self.name),
             subject=storable_label(reading.subject) if reading.subject else None,
