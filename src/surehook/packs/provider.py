@@ -59,11 +59,11 @@ class Provider:
         return self._pack.sample(type, external_id=external_id)
 
     def _read(self, request: Request, secret: str) -> Received | Challenge:
-        reading, error = Reading(), None
+        reading = Reading()
         try:
             found = self._reader.read(request, reading)
         except FAULTS as fault:
-            found, error = None, _describe(fault)
+            found, reading.fault = None, fault
         if isinstance(found, Challenge):
             return found
         readings = [reading] if found is None else found
@@ -72,14 +72,12 @@ class Provider:
         # those of one request are claimed in its order, and of two ids of one millisecond either may be the smaller
         ids = sorted([uuid7(request.now) for _ in readings])
         events = [
-            self._event(request, reading, number, EventId(id), error)
+            self._event(request, reading, number, EventId(id))
             for number, (reading, id) in enumerate(zip(readings, ids, strict=True))
         ]
         return Received(tuple(events), secret, self._kept(request.headers))
 
-    def _event(
-        self, request: Request, reading: Reading, number: int, id: EventId, error: str | None
-    ) -> NewEvent:
+    def _event(self, request: Request, reading: Reading, number: int, id: EventId) -> NewEvent:
         return NewEvent(
             id=id,
             external_id=storable_id(reading.id) if reading.id else self._substitute(request, reading),
@@ -90,8 +88,8 @@ class Provider:
             sha256=None if reading.raw is None else hashlib.sha256(reading.raw).digest(),
             occurred_at=moment(reading.occurred_at),
             weak=not reading.id,
-            dead=Reason.UNPARSABLE if error else None,
-            error=error,
+            dead=None if reading.fault is None else Reason.UNPARSABLE,
+            error=None if reading.fault is None else _describe(reading.fault),
         )
 
     def _substitute(self, request: Request, reading: Reading) -> str:

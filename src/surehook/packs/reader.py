@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from surehook.packs.places import FIELDS, Joined, Place, Reads, Source, places_of
 from surehook.packs.reading import (
+    FAULTS,
     NOTHING,
     array,
     is_json,
@@ -213,7 +214,11 @@ class JsonReader(Reader):
             bytes(raw),
         )
         found = self._item.headers(request)
-        if is_object(raw):
-            self._item.body(raw, found)
-        self._item.fill(reading, found)
+        try:
+            if is_object(raw):
+                self._item.body(raw, found)
+        except FAULTS as fault:
+            reading.fault = fault
+        else:
+            self._item.fill(reading, found)
         return reading

@@ -59,6 +59,8 @@ class Reading(msgspec.Struct):
     #: Of an event among several: where in the body it stands (RFC 6901), and its bytes.
     part: str | None = None
     raw: bytes | None = None
+    #: Why this one among several cannot be read; it is stored DEAD, the others are not touched.
+    fault: Exception | None = None
 
 
 class Reader(ABC):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -315,3 +318,28 @@ def test_times_are_read_in_the_forms_that_senders_use(written: str, moment: int 
         event(provider("none", occurred_at="header:X-At"), request(b"", {"X-At": written})).occurred_at
         == moment
     )
+
+
+def test_a_pack_of_ones_own_is_named_by_where_it_is() -> None:
+    """The one of the documentation, as it is written there."""
+    page = (Path(__file__).parents[3] / "docs" / "packs.md").read_text(encoding="utf-8")
+    source = page.partition("```python\n")[2].partition("```")[0]
+    module = ModuleType("acme_pack")
+    exec(compile(source, "docs/packs.md", "exec"), module.__dict__)
+    sys.modules["acme_pack"] = module
+    try:
+        one = provider("acme_pack:Acme", "s3cret")
+        sent = one.sign(Draft(one.sample(external_id="d-9"), NOW, "d-9", "order.created"))
+        found = event(one, posted(sent))
+        assert (found.external_id, found.type, found.subject) == ("d-9", "order.created", "A-4711")
+        assert refusal(provider("acme_pack:Acme", "other"), posted(sent))
+    finally:
+        del sys.modules["acme_pack"]
+
+
+@pytest.mark.parametrize(
+    "named", ["no_such_module:Acme", "json:Acme", "json:loads", "pathlib:Path", ":", "json:"]
+)
+def test_what_is_no_pack_is_refused(named: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot be imported|is no pack"):
+        provider(named, "s")
