@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from surehook.cli.check import check
 from surehook.cli.options import global_options, json_option, options_of
 from surehook.cli.output import print_json
 from surehook.cli.tables import print_pairs, print_table
@@ -17,7 +18,10 @@ from surehook.packs import PACKS
 
 @click.group()
 def providers() -> None:
-    """Look at the configured providers."""
+    """Look at the configured providers, and try out what they make of a request."""
+
+
+providers.add_command(check)
 
 
 @providers.command("list")
