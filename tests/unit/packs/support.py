@@ -6,6 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from tests.unit.packs.key_pairs import OTHER_RSA_PEM, RSA_PEM, ed25519_hex, p256_pem
+
 from surehook.clock import Millis
 from surehook.config import ProviderSettings, ServerSettings
 from surehook.model import Headers, NewEvent
@@ -17,8 +19,19 @@ NOW = Millis(1_790_000_000_000)
 #: Of 256 bits that no strategy can guess.
 SECRET: Final = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
 #: Secrets that can sign, of packs for which ``SECRET`` is none, and others of the same form.
-SECRETS: Final[Mapping[str, str]] = {"basic": f"user:{SECRET}"}
-OTHERS: Final[Mapping[str, str]] = {}
+SECRETS: Final[Mapping[str, str]] = {
+    "basic": f"user:{SECRET}",
+    "discord": ed25519_hex(1),
+    "paddle-classic": RSA_PEM,
+    "sendgrid": p256_pem(1),
+    "wise": RSA_PEM,
+}
+OTHERS: Final[Mapping[str, str]] = {
+    "discord": ed25519_hex(2),
+    "paddle-classic": OTHER_RSA_PEM,
+    "sendgrid": p256_pem(2),
+    "wise": OTHER_RSA_PEM,
+}
 #: What is live beside it in hostile tests, so that more ways are open.
 ALSO_LIVE: Final[Mapping[str, Sequence[str]]] = {
     "standard-webhooks": ["whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="]
@@ -28,7 +41,12 @@ BODY_IS_NOT_SIGNED: Final = frozenset({"token", "basic"})
 #: Whose types follow from more than a sample can be given.
 TYPE_IS_FIXED: Final = frozenset({"shopify", "shopify-events"})
 #: Whose events have no id: the digest of what was sent stands for it.
-WITHOUT_ID: Final[frozenset[str]] = frozenset()
+WITHOUT_ID: Final[frozenset[str]] = frozenset({"discord"})
+#: Whose signature stands inside the body, among what it covers: a body without it is not authentic, and what it does not
+#: cover, or can be written in several ways, may change.
+SIGNED_INSIDE: Final = frozenset({"paddle-classic"})
+#: Whose signatures differ from one time to the next.
+SIGNS_AT_RANDOM: Final = frozenset({"sendgrid"})
 VERIFYING: Final = sorted(set(PACKS) - {"none"})
 
 

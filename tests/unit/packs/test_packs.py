@@ -12,6 +12,8 @@ import msgspec
 import pytest
 from tests.unit.packs.support import (
     NOW,
+    SIGNED_INSIDE,
+    SIGNS_AT_RANDOM,
     TYPE_IS_FIXED,
     VERIFYING,
     WITHOUT_ID,
@@ -51,8 +53,9 @@ def test_a_pack_reads_what_it_signs(pack: str) -> None:
     assert found.weak == (pack in WITHOUT_ID)
     assert not {"cookie", "proxy-authorization", "authorization"} & {name for name, _ in verdict.kept_headers}
     assert secret_of(pack) not in repr(verdict)
-    draft = Draft(known.sample(external_id="e-1"), NOW, "e-1", known.sample_type)
-    assert sent == one.sign(draft)
+    again = one.sign(Draft(known.sample(external_id="e-1"), NOW, "e-1", known.sample_type))
+    assert received(one, posted(again)).events[0].external_id == found.external_id
+    assert sent == again or pack in SIGNS_AT_RANDOM
 
 
 @pytest.mark.parametrize("pack", VERIFYING)
@@ -197,7 +200,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("body", UNREADABLE, ids=lambda body: repr(body[:20]))
-@pytest.mark.parametrize("pack", sorted(PACKS))
+@pytest.mark.parametrize("pack", sorted(set(PACKS) - SIGNED_INSIDE))
 def test_an_authentic_body_that_cannot_be_read_is_stored_dead(pack: str, body: bytes) -> None:
     found = sent_event(pack, body)
     assert found.dead is Reason.UNPARSABLE
