@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from surehook.config import ProviderSettings
+from surehook.entropy import random_bytes
 from surehook.errors import InvalidRequest
 from surehook.ids import EventId, uuid7
+from surehook.mac import Hmac
 from surehook.model import Headers, NewEvent
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.reading import FAULTS, moment, storable_id, storable_label
@@ -14,6 +16,8 @@ from surehook.packs.request import BadSignature, Delivery, Draft, Request
 from surehook.packs.verdicts import Challenge, Reading, Received, Refused, Verdict
 from surehook.states import Reason
 
+#: A key that signs nothing.
+_NOBODY = Hmac(random_bytes(32))
 #: The answer where there is nothing to store and the sender has no wish.
 _NOTHING = Challenge(200, kind="a request without events")
 
@@ -34,6 +38,7 @@ class Provider:
         self.refuses_bare = pack.refuses_bare
         self._pack = pack
         self._setup = setup
+        self._live = len(setup.secrets)
         self._settings = settings
         self._scheme = pack.scheme(setup)
         self._reader = pack.reader(settings)
@@ -46,6 +51,8 @@ class Provider:
         try:
             return self._pack.greet(request, self._setup) or self._read(request, self._scheme.verify(request))
         except BadSignature as refusal:
+            if not refusal.signed:
+                self._waste(request)
             return Refused(str(refusal), refusal.signed)
 
     def sign(self, draft: Draft) -> Delivery:
@@ -57,6 +64,11 @@ class Provider:
     def sample(self, type: str | None = None, *, external_id: str | None = None) -> bytes:
         """A small realistic body, as ``Pack.sample``."""
         return self._pack.sample(type, external_id=external_id)
+
+    def _waste(self, request: Request) -> None:
+        """Work as long as on a wrong signature, so that time does not tell how far a forger has come."""
+        for _ in range(self._live):
+            _NOBODY.digest((request.body,))
 
     def _read(self, request: Request, secret: str) -> Received | Challenge:
         reading = Reading()

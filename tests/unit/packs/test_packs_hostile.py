@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 
 import msgspec
 import pytest
@@ -16,15 +17,24 @@ from tests.unit.packs.support import (
     VERIFYING,
     delivery,
     example,
+    other_secret_of,
     posted,
+    provider,
     received,
     request,
+    secret_of,
 )
 
+from surehook.clock import Millis
 from surehook.errors import InvalidRequest
+from surehook.mac import Hmac
 from surehook.model import Headers, NewEvent
 from surehook.packs import PACKS, Challenge, Received, Refused
+from surehook.packs.hmac import HmacPack
 from surehook.packs.reading import FAULTS
+from surehook.packs.schemes.keys import HmacKey
+from surehook.retry import DAY
+from surehook.secrets import Secret
 
 #: Headers that prove who sends where the body is not signed.
 CREDENTIALS = {"authorization", "x-webhook-token"}
@@ -133,3 +143,55 @@ def test_one_changed_bit_is_enough(pack: str, data: st.DataObject) -> None:
 def told(verdict: Received) -> list[tuple[str, str]]:
     """What the events are, as far as every sender's signature covers it."""
     return [(event.external_id, event.type) for event in verdict.events]
+
+
+#: So large that all else that is hashed does not count.
+LARGE = b'{"id":"' + b"x" * 100_000 + b'"}'
+
+
+def uses_hmac(name: str) -> bool:
+    """A public key has nothing that time could tell."""
+    pack = PACKS[name]
+    return isinstance(pack, HmacPack) and isinstance(pack.key(Secret(secret_of(name))), HmacKey)
+
+
+GARBLED = [
+    "",
+    "garbage",
+    "t=1",
+    f"t={NOW // 1000},v1=",
+    f"sha256={HEX}",
+    HEX,
+    "v1,",
+    "v1," + "A" * 44,
+    "\xff",
+]
+
+
+@pytest.mark.parametrize("secrets", [1, 3])
+@pytest.mark.parametrize("pack", [name for name in VERIFYING if uses_hmac(name)])
+def test_every_refusal_costs_the_same(pack: str, secrets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in bytes that are hashed, for which an HMAC is what takes time."""
+    settings = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
+    one = provider(pack, *[secret_of(pack)] * secrets, **settings)
+    digest, hashed = Hmac.digest, [0]
+
+    def counting(self: Hmac, parts: Iterable[bytes]) -> bytes:
+        hashed[0] += sum(map(len, parts))
+        return digest(self, parts)
+
+    monkeypatch.setattr(Hmac, "digest", counting)
+    forged = PACKS[pack].sign(other_secret_of(pack), LARGE, NOW, external_id="e-1", type="a.b")
+    stale = PACKS[pack].sign(secret_of(pack), LARGE, Millis(NOW - DAY), external_id="e-1", type="a.b")
+    wrong = [forged, stale, replace(forged, headers={})]
+    wrong += [
+        replace(forged, headers={**forged.headers, name: value})
+        for name in forged.headers
+        for value in GARBLED
+    ]
+    costs = set()
+    for sent in wrong:
+        hashed[0] = 0
+        if isinstance(one.receive(posted(sent)), Refused):
+            costs.add(round(hashed[0] / len(LARGE), 1))
+    assert costs == {float(secrets)}

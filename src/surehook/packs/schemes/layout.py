@@ -71,8 +71,7 @@ class SignatureScheme:
         items = self._items(request)
         parts = self._parts(request, self._timestamp(request, items), self._id(request))
         for key in self._keys:
-            candidates = self._candidates(key.prefix, items)
-            if candidates and key.matches(parts, candidates):
+            if key.matches(parts, self._candidates(key.prefix, items)):
                 return key.reference
         raise BadSignature(f"no live secret made a signature in {self._layout.header}", parts)
 
