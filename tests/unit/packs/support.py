@@ -63,11 +63,11 @@ def request(
     return Request("acme", topic, "POST", given, body, Millis(now))
 
 
-def provider(pack: str, *values: str, **settings: Any) -> Provider:
-    """A provider ``acme`` of this pack; its live secrets are ``values``, named env:S0, env:S1, ..."""
+def provider(pack: str, *values: str, name: str = "acme", **settings: Any) -> Provider:
+    """A provider of this pack; its live secrets are ``values``, named env:S0, env:S1, ..."""
     names = {f"env:S{number}": value for number, value in enumerate(values)}
     chosen = ProviderSettings(pack=pack, secrets=tuple(names), **settings)
-    return build_provider("acme", chosen, lambda name: Secret(names[name], name), ServerSettings())
+    return build_provider(name, chosen, lambda name: Secret(names[name], name), ServerSettings())
 
 
 def received(one: Provider, asked: Request) -> Received:
@@ -100,11 +100,11 @@ def other_secret_of(pack: str) -> str:
     return OTHERS.get(pack, secret_of(pack)[:-4] + "QQQQ")
 
 
-def example(pack: str) -> Provider:
+def example(pack: str, name: str = "acme") -> Provider:
     """A provider with the pack's own example settings, and everything live that it may have."""
     settings = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
     secrets = [] if pack == "none" else [secret_of(pack), *ALSO_LIVE.get(pack, ())]
-    return provider(pack, *secrets, **settings)
+    return provider(pack, *secrets, name=name, **settings)
 
 
 def delivery(pack: str, body: bytes, type: str = "thing.done", *, external_id: str = "e-1") -> Delivery:
