@@ -107,10 +107,12 @@ class Pack(ABC):
         return self.reads.write_headers(external_id, type)
 
     def sample(self, type: str | None = None, *, external_id: str | None = None) -> bytes:
-        """A small realistic body of this type, with this id where ids stand in the body."""
-        return msgspec.json.encode(
-            self.reads.write_body(self.sample_body, external_id, type or self.sample_type)
-        )
+        """A small realistic body of this type, with this id where ids stand in the body; of several events in the first."""
+        chosen = type or self.sample_type
+        body = self.reads.write_body(self.sample_body, external_id, chosen)
+        if self.items is not None:
+            body = self.item.write_body(body, external_id, chosen, below=f"{self.items}/0")
+        return msgspec.json.encode(body)
 
     def sign(
         self,

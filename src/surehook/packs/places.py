@@ -72,12 +72,15 @@ class Reads(msgspec.Struct, frozen=True):
         written = [*_values(self.id, external_id), *_values(self.type, type)]
         return {place.header: value for place, value in written if place.header is not None}
 
-    def write_body(self, body: Any, external_id: str | None, type: str) -> Any:
-        """A copy of a body with this id and type in their places, where those are in the body."""
+    def write_body(self, body: Any, external_id: str | None, type: str, *, below: str = "") -> Any:
+        """A copy of a body with this id and type in their places, where those are in the body.
+
+        ``below``: the pointer of the part of the body that the places are in.
+        """
         written = [*_values(self.id, external_id), *_values(self.type, type)]
         for place, value in written:
             if place.header is None and value is not None:
-                body = _replaced(body, place.path, value)
+                body = _replaced(body, (*parse_pointer(below), *place.path), value)
         return body
 
 

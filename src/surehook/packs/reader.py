@@ -141,6 +141,21 @@ class Sight:
             if raw is not NOTHING:
                 found[number] = scalar(raw)
 
+    def part(self, raw: Raw, path: Sequence[str | int], request: Request, around: Reading) -> Reading:
+        """One event of several: what stands in it, at this path of the body, and else what stands around it."""
+        reading = Reading(
+            None, around.type, around.subject, around.occurred_at, write_pointer(path), bytes(raw)
+        )
+        found = self.headers(request)
+        try:
+            if is_object(raw):
+                self.body(raw, found)
+        except FAULTS as fault:
+            reading.fault = fault
+        else:
+            self.fill(reading, found)
+        return reading
+
     def fill(self, reading: Reading, found: Found) -> None:
         """Set what was found, as far as the sources go."""
         for name, source, numbers in self._fields:
@@ -148,6 +163,14 @@ class Sight:
             if not texts or (name == "id" and isinstance(source, Joined) and len(texts) < len(numbers)):
                 continue
             setattr(reading, name, source.by.join(texts) if isinstance(source, Joined) else texts[0])
+
+
+def check_count(items: Sequence[object]) -> None:
+    """Raise ValueError when these are more events than any known sender puts into one request."""
+    if len(items) > MOST_ITEMS:
+        raise ValueError(
+            f"it holds {len(items)} events, and {MOST_ITEMS} are the most that are taken at once"
+        )
 
 
 def _at(path: tuple[str, ...]) -> Place:
@@ -190,11 +213,9 @@ class JsonReader(Reader):
         items = self._elements(body)
         if items is None:
             return None
-        if len(items) > MOST_ITEMS:
-            raise ValueError(
-                f"it holds {len(items)} events, and {MOST_ITEMS} are the most that are taken at once"
-            )
-        return [self._read_item(raw, number, request, into) for number, raw in enumerate(items)]
+        check_count(items)
+        path = self._items or ()
+        return [self._item.part(raw, (*path, number), request, into) for number, raw in enumerate(items)]
 
     def _elements(self, body: bytes) -> Sequence[Raw] | None:
         """The list, None where there is none: then the request is one event."""
@@ -203,22 +224,3 @@ class JsonReader(Reader):
         raws = [NOTHING]
         self._list.find(body, raws)
         return array(raws[0])
-
-    def _read_item(self, raw: Raw, number: int, request: Request, around: Reading) -> Reading:
-        reading = Reading(
-            None,
-            around.type,
-            around.subject,
-            around.occurred_at,
-            write_pointer((*(self._items or ()), number)),
-            bytes(raw),
-        )
-        found = self._item.headers(request)
-        try:
-            if is_object(raw):
-                self._item.body(raw, found)
-        except FAULTS as fault:
-            reading.fault = fault
-        else:
-            self._item.fill(reading, found)
-        return reading

@@ -165,6 +165,12 @@ def is_form(request: Request) -> bool:
     return _media_type(request) == "application/x-www-form-urlencoded"
 
 
+def is_xml(request: Request) -> bool:
+    """Whether the request says that its body is XML."""
+    media_type = _media_type(request)
+    return media_type in {"text/xml", "application/xml"} or media_type.endswith("+xml")
+
+
 def _media_type(request: Request) -> str:
     return (request.header("content-type") or "").partition(";")[0].strip().lower()
 
@@ -176,6 +182,14 @@ def form(body: bytes) -> dict[str, str]:
     if len(fields) != len(pairs):
         raise ValueError("the form holds a field more than once, so it is ambiguous")
     return fields
+
+
+def parameter(request: Request, name: str) -> str | None:
+    """A parameter of the query, None where it is missing or empty, or where the query cannot be read or is ambiguous."""
+    try:
+        return form(request.query.encode("latin-1", "replace")).get(name) or None
+    except ValueError:
+        return None
 
 
 def moment(text: str | None) -> Millis | None:
