@@ -21,12 +21,15 @@ SECRET: Final = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
 #: Secrets that can sign, of packs for which ``SECRET`` is none, and others of the same form.
 SECRETS: Final[Mapping[str, str]] = {
     "basic": f"user:{SECRET}",
+    "airtable": SECRET.removeprefix("whsec_"),
+    "adyen-platform": bytes(range(100, 132)).hex(),
     "discord": ed25519_hex(1),
     "paddle-classic": RSA_PEM,
     "sendgrid": p256_pem(1),
     "wise": RSA_PEM,
 }
 OTHERS: Final[Mapping[str, str]] = {
+    "adyen-platform": bytes(range(101, 133)).hex(),
     "discord": ed25519_hex(2),
     "paddle-classic": OTHER_RSA_PEM,
     "sendgrid": p256_pem(2),
@@ -41,13 +44,30 @@ BODY_IS_NOT_SIGNED: Final = frozenset({"token", "basic"})
 #: Whose types follow from more than a sample can be given.
 TYPE_IS_FIXED: Final = frozenset({"shopify", "shopify-events"})
 #: Whose events have no id: the digest of what was sent stands for it.
-WITHOUT_ID: Final[frozenset[str]] = frozenset({"discord"})
+WITHOUT_ID: Final[frozenset[str]] = frozenset(
+    {
+        "adyen-platform",
+        "airtable",
+        "buildkite",
+        "calendly",
+        "discord",
+        "docusign",
+        "dropbox",
+        "lemonsqueezy",
+        "mollie-classic",
+        "xero",
+    }
+)
+#: Whose events have no type: the topic stands for it, or else the provider's name.
+WITHOUT_TYPE: Final = frozenset({"airtable", "dropbox", "mollie-classic"})
+#: Whose id stands in a header and is known, or counts, as signed: it is there even where the body cannot be read.
+SIGNED_ID_IN_HEADER: Final = frozenset({"standard-webhooks", "zendesk"})
 #: Whose signature stands inside the body, among what it covers: a body without it is not authentic, and what it does not
 #: cover, or can be written in several ways, may change.
 SIGNED_INSIDE: Final = frozenset({"paddle-classic"})
 #: Whose signatures differ from one time to the next.
 SIGNS_AT_RANDOM: Final = frozenset({"sendgrid"})
-VERIFYING: Final = sorted(set(PACKS) - {"none"})
+VERIFYING: Final = sorted(name for name, pack in PACKS.items() if pack.needs_secrets)
 
 
 def headers(values: Mapping[str, str]) -> Headers:
@@ -103,7 +123,7 @@ def other_secret_of(pack: str) -> str:
 def example(pack: str, name: str = "acme") -> Provider:
     """A provider with the pack's own example settings, and everything live that it may have."""
     settings = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
-    secrets = [] if pack == "none" else [secret_of(pack), *ALSO_LIVE.get(pack, ())]
+    secrets = [secret_of(pack), *ALSO_LIVE.get(pack, ())] if PACKS[pack].needs_secrets else []
     return provider(pack, *secrets, name=name, **settings)
 
 
