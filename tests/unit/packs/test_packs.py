@@ -113,7 +113,7 @@ def test_settings_that_cannot_work_are_refused(name: str, settings: dict[str, An
 MALFORMED = [
     ("standard-webhooks", "whsec_not base64!"), ("standard-webhooks", "whsec_"), ("standard-webhooks", "whpk_QUJD"),
     ("standard-webhooks", "whsk_QUJD"), ("standard-webhooks", "whsec_caf\xe9"), ("standard-webhooks", "whsec_A"),
-    ("stripe", "sk_live_abc"), ("basic", "password-alone"),
+    ("stripe", "sk_live_abc"), ("basic", "password-alone"), ("airtable", "not base64!"), ("adyen-platform", "not hex"),
 ]  # fmt: skip
 
 
