@@ -133,7 +133,7 @@ MALFORMED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "text"), MALFORMED)
+@pytest.mark.parametrize(("kind", "text"), MALFORMED, ids=range(len(MALFORMED)))
 def test_a_malformed_key_is_named_and_not_shown(kind: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match="env:KEY") as caught:
         MAKE[kind](secret(text))
