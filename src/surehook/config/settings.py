@@ -78,6 +78,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
     #: References: ``env:NAME`` or ``file:PATH``. Any of them verifies, so that secrets can be rotated.
     secrets: tuple[Reference, ...] = ()
+    #: References to keys to verify with, instead of fetching those that the sender publishes: PEM, or a JWKS.
+    keys: tuple[Reference, ...] = ()
     #: hmac, token: the header that carries the signature or token.
     header: str | None = None
     #: hmac: sha256 (default), sha1, sha512.

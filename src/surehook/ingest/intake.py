@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -35,7 +35,16 @@ from surehook.ingest.problems import (
 )
 from surehook.ingest.rejections import harmless
 from surehook.model import Accepted, Arrival, Headers, Payload, Rejection
-from surehook.packs import Challenge, Provider, Received, Refused, Request, Verdict
+from surehook.packs import (
+    Challenge,
+    KeysUnavailable,
+    KeysWanted,
+    Provider,
+    Received,
+    Refused,
+    Request,
+    Verdict,
+)
 from surehook.states import Reason
 from surehook.telemetry import new_traceparent, parse_traceparent
 
@@ -48,6 +57,8 @@ _ALWAYS: Final = 64 * 1024
 _LARGE: Final = 256 * 1024
 #: Milliseconds between two log lines about requests that could not be stored.
 _COMPLAIN_EVERY: Final = 1_000
+#: So often keys are fetched for one request: those that verify it, and perhaps an address to be confirmed.
+_MOST_FETCHES: Final = 2
 _JSON: Final = b"application/json"
 
 #: The paths of webhooks: the provider and, if there is one, the topic.
@@ -138,9 +149,7 @@ class Intake:
     def take(self, post: Post, reply: Reply) -> None:
         """Go on with a request whose body is complete. ``reply`` is called once, perhaps before this returns."""
         if len(post.body) > _LARGE:
-            task = asyncio.get_running_loop().create_task(self._take_large(post, reply))
-            self._reading.add(task)
-            task.add_done_callback(self._reading.discard)
+            self._begin(self._take_large(post, reply))
             return
         try:
             request = self._request(post)
@@ -149,15 +158,41 @@ class Intake:
             self._fail(post, error, reply)
 
     async def drain(self) -> None:
-        """Wait for the large bodies that are still being read; what is handed to the inbox is its own to finish."""
+        """Wait for large bodies that are still being read, and for keys that are being fetched.
+
+        What is handed to the inbox is its own to finish.
+        """
         while self._reading:
             await asyncio.wait(list(self._reading))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
 
     async def _take_large(self, post: Post, reply: Reply) -> None:
         try:
             request = self._request(post)
-            verdict = await asyncio.to_thread(post.provider.receive, request)
+            verdict = await _judge(post.provider, request)
             self._go_on(post, request, verdict, reply)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(post, error, reply)
+
+    async def _take_with_keys(self, post: Post, request: Request, wanted: KeysWanted, reply: Reply) -> None:
+        """Fetch the keys that a request needs and judge it again. Where there are none it is our trouble, not a 401."""
+        try:
+            verdict: Verdict = wanted
+            for _ in range(_MOST_FETCHES):
+                if isinstance(verdict, KeysWanted):
+                    await post.provider.fetch_keys(verdict, request.now)
+                    verdict = await _judge(post.provider, request)
+            if isinstance(verdict, KeysWanted):
+                raise KeysUnavailable(f"what {verdict.source.url} answers does not last")
+            self._go_on(post, request, verdict, reply)
+        except KeysUnavailable as error:
+            self._complain(str(error))
+            self.release(post)
+            reply(UNAVAILABLE.keep)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(post, error, reply)
 
@@ -183,6 +218,9 @@ class Intake:
         if isinstance(verdict, Received):
             arrival = _arrival(request, verdict, post.provider.id_is_signed)
             self._inbox.submit(arrival, _Waiting(self, post, reply, self._ack_timeout).done)
+            return
+        if isinstance(verdict, KeysWanted):
+            self._begin(self._take_with_keys(post, request, verdict, reply))
             return
         self.release(post)
         if isinstance(verdict, Challenge):
@@ -244,6 +282,13 @@ class _Waiting:
         if reply is not None:
             self._intake.complain_of_silence()
             reply(UNAVAILABLE.keep)
+
+
+async def _judge(provider: Provider, request: Request) -> Verdict:
+    """The provider's verdict; a large body is read in a thread."""
+    if len(request.body) > _LARGE:
+        return await asyncio.to_thread(provider.receive, request)
+    return provider.receive(request)
 
 
 def header_problem(headers: Sequence[Pair], limit: int) -> Problem | None:

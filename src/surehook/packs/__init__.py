@@ -9,15 +9,16 @@ from surehook.packs.address import Address
 from surehook.packs.build import build_provider
 from surehook.packs.catalogue import PACKS, pack_named
 from surehook.packs.hmac import HmacPack
+from surehook.packs.keystore import Fetch, Fetched, KeyStore, KeysUnavailable
 from surehook.packs.pack import SECRET_HEADERS, Pack, Setup
 from surehook.packs.places import Joined, Reads
 from surehook.packs.provider import Provider
 from surehook.packs.reader import JsonReader
-from surehook.packs.request import BadSignature, Delivery, Draft, Request
+from surehook.packs.request import BadSignature, Delivery, Draft, Found, KeysNeeded, KeySource, Request
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.layout import Layout, SignatureScheme
 from surehook.packs.schemes.moments import MILLISECONDS, SECONDS, TIMESTAMP
-from surehook.packs.verdicts import Challenge, Reader, Reading, Received, Refused, Verdict
+from surehook.packs.verdicts import Challenge, KeysWanted, Reader, Reading, Received, Refused, Verdict
 
 __all__ = [
     "MILLISECONDS",
@@ -30,9 +31,17 @@ __all__ = [
     "Challenge",
     "Delivery",
     "Draft",
+    "Fetch",
+    "Fetched",
+    "Found",
     "HmacPack",
     "Joined",
     "JsonReader",
+    "KeySource",
+    "KeyStore",
+    "KeysNeeded",
+    "KeysUnavailable",
+    "KeysWanted",
     "Layout",
     "Pack",
     "Provider",

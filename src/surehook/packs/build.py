@@ -9,6 +9,7 @@ from surehook.config import ProviderSettings, ServerSettings
 from surehook.errors import ConfigurationError, did_you_mean
 from surehook.packs.address import Address
 from surehook.packs.catalogue import pack_named
+from surehook.packs.keystore import Fetch, KeyStore
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.provider import Provider
 from surehook.secrets import Secret, SecretResolver
@@ -22,9 +23,15 @@ _LONGEST_TOLERANCE = 86_400
 
 
 def build_provider(
-    name: str, settings: ProviderSettings, secrets: SecretResolver, server: ServerSettings
+    name: str,
+    settings: ProviderSettings,
+    secrets: SecretResolver,
+    server: ServerSettings,
+    fetch: Fetch | None = None,
 ) -> Provider:
     """The provider that the settings describe; ``secrets`` turns their references into secrets.
+
+    ``fetch`` gets the keys of senders that publish theirs. Where it is not given, requests that need any cannot be judged.
 
     Raises ConfigurationError for an unknown pack, a setting that the pack does not know or that cannot work, and secrets
     that are missing or malformed. A disabled provider's secrets are not read.
@@ -33,8 +40,9 @@ def build_provider(
         pack = _pack(name, settings)
         _check_settings(pack, settings)
         require_secrets(pack, settings)
-        resolved = _resolve(settings, secrets) if settings.enabled else ()
-        setup = Setup(settings, resolved, _address(name, pack, settings, server))
+        resolved = _resolve(settings.secrets, settings, secrets)
+        pinned = _resolve(settings.keys, settings, secrets)
+        setup = Setup(settings, resolved, _address(name, pack, settings, server), pinned, KeyStore(fetch))
         return Provider(name, pack, setup, server.max_body)
     except ConfigurationError as error:
         raise ConfigurationError(f"providers.{name}: {error}") from None
@@ -77,8 +85,10 @@ def require_secrets(pack: Pack, settings: ProviderSettings) -> None:
         )
 
 
-def _resolve(settings: ProviderSettings, secrets: SecretResolver) -> Sequence[Secret]:
-    return tuple(secrets(reference) for reference in settings.secrets)
+def _resolve(
+    references: Sequence[str], settings: ProviderSettings, secrets: SecretResolver
+) -> Sequence[Secret]:
+    return tuple(secrets(reference) for reference in references) if settings.enabled else ()
 
 
 def _address(name: str, pack: Pack, settings: ProviderSettings, server: ServerSettings) -> Address | None:

@@ -11,6 +11,7 @@ import msgspec
 from surehook.clock import Millis
 from surehook.config import ProviderSettings
 from surehook.packs.address import Address
+from surehook.packs.keystore import KeyStore
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
 from surehook.packs.request import Delivery, Draft, Request
@@ -35,6 +36,10 @@ class Setup(msgspec.Struct, frozen=True):
     secrets: Sequence[Secret]
     #: Where the sender posts to, if that is known.
     address: Address | None = None
+    #: What ``settings.keys`` name: keys to verify with, instead of fetching any.
+    pinned: Sequence[Secret] = ()
+    #: The keys that the sender publishes.
+    store: KeyStore = msgspec.field(default_factory=KeyStore)
 
     def tolerance(self, default: int | None = None) -> int:
         """Seconds by which a signed time may differ."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from surehook.clock import Millis
 from surehook.config import ProviderSettings
 from surehook.entropy import random_bytes
 from surehook.errors import InvalidRequest
@@ -12,8 +13,8 @@ from surehook.mac import Hmac
 from surehook.model import Headers, NewEvent
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.reading import FAULTS, moment, storable_id, storable_label
-from surehook.packs.request import BadSignature, Delivery, Draft, Request
-from surehook.packs.verdicts import Challenge, Reading, Received, Refused, Verdict
+from surehook.packs.request import BadSignature, Delivery, Draft, KeysNeeded, Request
+from surehook.packs.verdicts import Challenge, KeysWanted, Reading, Received, Refused, Verdict
 from surehook.states import Reason
 
 #: A key that signs nothing.
@@ -54,6 +55,12 @@ class Provider:
             if not refusal.signed:
                 self._waste(request)
             return Refused(str(refusal), refusal.signed)
+        except KeysNeeded as needed:
+            return KeysWanted(needed.source, needed.since)
+
+    async def fetch_keys(self, wanted: KeysWanted, now: Millis) -> None:
+        """Fetch what a verdict asks for: then the request can be judged again. Raises KeysUnavailable."""
+        await self._setup.store.fetch(wanted.source, wanted.since, now)
 
     def sign(self, draft: Draft) -> Delivery:
         """What the sender would deliver now. Raises as ``Pack.sign`` does."""

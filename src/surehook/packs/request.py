@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from surehook.clock import Millis
 from surehook.errors import InvalidRequest
 from surehook.model import Headers
+from surehook.secrets import Secret
 
 
 class BadSignature(InvalidRequest):
@@ -18,6 +20,43 @@ class BadSignature(InvalidRequest):
         super().__init__(message)
         #: What a right signature would have covered, in pieces; empty where it was not come to that.
         self.signed = signed
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What was fetched, as a scheme uses it."""
+
+    value: Any
+    #: When it loses its validity; None where it does not say so itself.
+    until: Millis | None = None
+
+
+class KeySource(msgspec.Struct, frozen=True):
+    """Where keys are fetched. Whoever makes one has checked that the host is the sender's own."""
+
+    url: str
+    #: What is made of the answer's body. Raises ValueError when it is not what it should be.
+    read: Callable[[bytes], Found]
+    #: The JSON to post, for those who want to know who asks; else it is a GET.
+    post: Secret | None = None
+    #: Tells apart what comes from one URL.
+    part: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.url, self.part
+
+
+class KeysNeeded(Exception):
+    """What verifies is not here: fetch it, then judge the request again.
+
+    It is no BadSignature, for the request may be good. ``since``: what was fetched before that moment is too old.
+    """
+
+    def __init__(self, source: KeySource, since: Millis) -> None:
+        super().__init__(f"keys are needed from {source.url}")
+        self.source = source
+        self.since = since
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from surehook.clock import Millis
 from surehook.model import Headers, NewEvent
-from surehook.packs.request import Request
+from surehook.packs.request import KeySource, Request
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -45,7 +46,15 @@ class Refused(msgspec.Struct, frozen=True):
     signed: Sequence[bytes] = ()
 
 
-Verdict = Received | Challenge | Refused
+class KeysWanted(msgspec.Struct, frozen=True):
+    """It cannot be said yet: fetch this, then ask again, or answer 503."""
+
+    source: KeySource
+    #: What was fetched before that moment is too old.
+    since: Millis
+
+
+Verdict = Received | Challenge | Refused | KeysWanted
 
 
 class Reading(msgspec.Struct):

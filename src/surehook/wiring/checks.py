@@ -58,6 +58,8 @@ def _provider_checks(name: str, provider: ProviderSettings, server: ServerSettin
         alone = replace(provider, secrets=(reference,))
         yield partial(resolve_at, f"providers.{name}", reference)
         yield partial(build_provider, name, alone, resolve, server)
+    for reference in provider.keys if provider.enabled else ():
+        yield partial(resolve_at, f"providers.{name}.keys", reference)
     yield partial(build_provider, name, provider, resolve, server)
 
 

@@ -19,14 +19,16 @@ from surehook.publish.http import HttpTransport, check_headers
 from surehook.publish.lane import Route
 from surehook.retry import RetryPolicy
 from surehook.secrets import Secret, resolve
+from surehook.wiring.keys import key_fetcher
 
 logger = logging.getLogger(__name__)
 
 
 def build_providers(settings: Settings) -> Mapping[str, Provider]:
     """The configured providers. Raises ConfigurationError for what cannot work."""
+    fetch = key_fetcher()
     return {
-        name: build_provider(name, each, resolve, settings.server)
+        name: build_provider(name, each, resolve, settings.server, fetch)
         for name, each in settings.providers.items()
     }
 
