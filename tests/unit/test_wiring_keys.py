@@ -53,6 +53,13 @@ async def test_an_answer_that_is_not_taken(
         assert len(server.asked) == 1
 
 
+async def test_a_source_may_answer_with_other_statuses(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        server.answer = (400, b"no such key", {})
+        one = KeySource(server.url(), Found, statuses=(200, 400))
+        assert await server.fetch()(one) == Fetched(b"no such key")
+
+
 async def test_the_largest_answer(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         server.answer = (200, b"x" * 256 * 1024, {})

@@ -15,7 +15,8 @@ from surehook.clock import isoformat
 from surehook.errors import InvalidRequest
 from surehook.ingest.intake import ROUTE
 from surehook.model import Headers, NewEvent
-from surehook.packs import Challenge, Received, Refused, Verdict
+from surehook.packs import Challenge, Received, Refused
+from surehook.packs.verdicts import Settled
 from surehook.secrets import Secret, SecretResolver
 
 #: Characters that are shown of what was signed.
@@ -119,7 +120,7 @@ def signed_of(refused: Refused, secrets: Remembering) -> Signed | None:
     return Signed(len(data), digest, len(text) <= MOST_SIGNED, text=text[:MOST_SIGNED])
 
 
-def verdict_json(verdict: Verdict, secrets: Remembering) -> dict[str, Any]:
+def verdict_json(verdict: Settled, secrets: Remembering) -> dict[str, Any]:
     """A verdict for programs."""
     if isinstance(verdict, Refused):
         detail = secrets.hide(verdict.detail.encode()).decode()

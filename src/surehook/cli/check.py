@@ -17,10 +17,12 @@ from surehook.clock import Millis, SystemClock
 from surehook.config import ProviderSettings, ServerSettings
 from surehook.errors import NotFound, did_you_mean
 from surehook.model import NewEvent
-from surehook.packs import Challenge, Provider, Received, Refused, Request, Verdict, build_provider
+from surehook.packs import Challenge, Provider, Received, Refused, Request, build_provider
 from surehook.packs.vectors import Judgement, judge, read_rows, verdict_on
+from surehook.packs.verdicts import Settled
 from surehook.secrets import resolve
 from surehook.telemetry import printable
+from surehook.wiring.keys import key_fetcher
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -116,14 +118,16 @@ def _provider(options: Options, asked: Question, secrets: Remembering) -> Provid
     chosen = {field: value for field, value in given.items() if value}
     if asked.pack is not None:
         name = asked.pack.rpartition(":")[2].lower()
-        return build_provider(name, ProviderSettings(pack=asked.pack, **chosen), secrets, _server(asked))
+        return build_provider(
+            name, ProviderSettings(pack=asked.pack, **chosen), secrets, _server(asked), key_fetcher()
+        )
     settings = options.load().settings
     if asked.name not in settings.providers:
         raise NotFound(
             f"no provider {asked.name!r} is configured. {did_you_mean(str(asked.name), settings.providers)}"
         )
     configured = replace(settings.providers[asked.name], enabled=True, **chosen)
-    return build_provider(asked.name, configured, secrets, settings.server)
+    return build_provider(asked.name, configured, secrets, settings.server, key_fetcher())
 
 
 def _server(asked: Question) -> ServerSettings:
@@ -146,7 +150,7 @@ def _request(provider: Provider, asked: Question) -> Request:
     )
 
 
-def _print(verdict: Verdict, secrets: Remembering, *, colour: bool) -> None:
+def _print(verdict: Settled, secrets: Remembering, *, colour: bool) -> None:
     if isinstance(verdict, Received):
         _print_events(verdict, colour=colour)
         return

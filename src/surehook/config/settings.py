@@ -80,6 +80,13 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: tuple[Reference, ...] = ()
     #: References to keys to verify with, instead of fetching those that the sender publishes: PEM, or a JWKS.
     keys: tuple[Reference, ...] = ()
+    #: aws-sns: confirm subscriptions to the topics by itself.
+    confirm: bool = True
+    #: google-pubsub: the service account that pushes.
+    email: str | None = None
+    #: plaid: who asks for keys, and where: production (default) or sandbox.
+    client_id: str | None = None
+    environment: str | None = None
     #: hmac, token: the header that carries the signature or token.
     header: str | None = None
     #: hmac: sha256 (default), sha1, sha512.

@@ -45,6 +45,7 @@ from surehook.packs import (
     Request,
     Verdict,
 )
+from surehook.packs.keystore import MOST_FETCHES
 from surehook.states import Reason
 from surehook.telemetry import new_traceparent, parse_traceparent
 
@@ -57,8 +58,6 @@ _ALWAYS: Final = 64 * 1024
 _LARGE: Final = 256 * 1024
 #: Milliseconds between two log lines about requests that could not be stored.
 _COMPLAIN_EVERY: Final = 1_000
-#: So often keys are fetched for one request: those that verify it, and perhaps an address to be confirmed.
-_MOST_FETCHES: Final = 2
 _JSON: Final = b"application/json"
 
 #: The paths of webhooks: the provider and, if there is one, the topic.
@@ -182,12 +181,12 @@ class Intake:
         """Fetch the keys that a request needs and judge it again. Where there are none it is our trouble, not a 401."""
         try:
             verdict: Verdict = wanted
-            for _ in range(_MOST_FETCHES):
+            for _ in range(MOST_FETCHES):
                 if isinstance(verdict, KeysWanted):
                     await post.provider.fetch_keys(verdict, request.now)
                     verdict = await _judge(post.provider, request)
             if isinstance(verdict, KeysWanted):
-                raise KeysUnavailable(f"what {verdict.source.url} answers does not last")
+                raise KeysUnavailable(f"what {verdict.source.place} answers does not last")
             self._go_on(post, request, verdict, reply)
         except KeysUnavailable as error:
             self._complain(str(error))

@@ -28,9 +28,12 @@ _PAUSE: Final = 30_000
 #: New sources a minute, and at once. What was fetched before may always be fetched again.
 _FETCHES: Final = 10
 _MINUTE: Final = 60_000
-#: Sources that are remembered; beyond it the one that was fetched first is forgotten.
+#: Sources that are remembered; beyond it one without keys, else the one that was fetched first, is forgotten.
 _MOST: Final = 100
 _ANY_AGE: Final = Millis(0)
+
+#: So often keys are fetched for one request: those that verify it, and perhaps an address to be confirmed.
+MOST_FETCHES: Final = 2
 
 
 class KeysUnavailable(Unavailable):
@@ -38,7 +41,7 @@ class KeysUnavailable(Unavailable):
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """The answer of a source: status 200, and a body that is not too large."""
+    """The answer of a source: of one of its statuses, and with a body that is not too large."""
 
     body: bytes
     #: Seconds for which it may be kept, if the answer says so.
@@ -114,10 +117,10 @@ class KeyStore:
             fetched = await self._fetch(source)
             self._keep(source, fetched, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the request is to come again
-            failure = f"no keys from {source.url}: {str(error) or type(error).__name__}"
+            failure = f"no keys from {source.place}: {str(error) or type(error).__name__}"
             self._failed[source.key] = Millis(now + _PAUSE), failure
             return failure
-        logger.info("fetched keys", extra={"event": "keys.fetched", "url": source.url})
+        logger.info("fetched keys", extra={"event": "keys.fetched", "url": source.place})
         return None
 
     def _keep(self, source: KeySource, fetched: Fetched, now: Millis) -> None:
@@ -131,4 +134,6 @@ class KeyStore:
         self._entries.pop(source.key, None)
         self._entries[source.key] = _Entry(found.value, now, Millis(until))
         if len(self._entries) > _MOST:
-            del self._entries[next(iter(self._entries))]
+            # what does not exist can be asked for by anyone, and must not drive out what does
+            known = list(self._entries)
+            del self._entries[next((key for key in known if self._entries[key].value is None), known[0])]

@@ -25,6 +25,7 @@ class BadSignature(InvalidRequest):
 class Found(msgspec.Struct, frozen=True):
     """What was fetched, as a scheme uses it."""
 
+    #: None where the sender says that there is no such key.
     value: Any
     #: When it loses its validity; None where it does not say so itself.
     until: Millis | None = None
@@ -40,11 +41,18 @@ class KeySource(msgspec.Struct, frozen=True):
     post: Secret | None = None
     #: Tells apart what comes from one URL.
     part: str = ""
+    #: The statuses of answers that ``read`` understands.
+    statuses: tuple[int, ...] = (200,)
 
     @property
     def key(self) -> tuple[str, str]:
         """What it is known by."""
         return self.url, self.part
+
+    @property
+    def place(self) -> str:
+        """The URL as it may be shown: its query may hold a token."""
+        return self.url.partition("?")[0]
 
 
 class KeysNeeded(Exception):
@@ -54,7 +62,7 @@ class KeysNeeded(Exception):
     """
 
     def __init__(self, source: KeySource, since: Millis) -> None:
-        super().__init__(f"keys are needed from {source.url}")
+        super().__init__(f"keys are needed from {source.place}")
         self.source = source
         self.since = since
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from surehook.clock import Millis
 from surehook.config import ProviderSettings, ServerSettings
@@ -16,16 +18,20 @@ from surehook.errors import ConfigurationError, InvalidRequest
 from surehook.model import Headers, NewEvent
 from surehook.packs.build import build_provider
 from surehook.packs.catalogue import PACKS
+from surehook.packs.keystore import MOST_FETCHES, Fetch, Fetched, KeysUnavailable
 from surehook.packs.provider import Provider
 from surehook.packs.reading import storable_id
-from surehook.packs.request import Request
-from surehook.packs.verdicts import Challenge, Received, Refused, Verdict
+from surehook.packs.request import KeySource, Request
+from surehook.packs.verdicts import Challenge, KeysWanted, Received, Refused, Settled
 from surehook.secrets import Secret, SecretResolver
 
 #: Senders that sign in two ways, which one pack knows.
 _ALIASES: Final = {"gitlab_signed": "gitlab", "standard_webhooks_ed25519": "standard-webhooks"}
 #: The secret of a row whose sender has none yet: the handshake is what hands it over.
 _UNKNOWN: Final = "no-secret-yet"
+#: Where keys are published.
+_GOOGLE: Final = "https://www.googleapis.com/oauth2/v3/certs"
+_PLAID: Final = "https://production.plaid.com/webhook_verification_key/get"
 #: Where nothing is said of the address, for those packs that cannot be built without one.
 _SERVER: Final = ServerSettings(public_url="https://receiver.example")
 
@@ -49,6 +55,8 @@ class Answer(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     content_type: str | None = None
     stores_secret: str | None = None
+    #: What is done besides, before the answer.
+    then: dict[str, str] | None = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -90,8 +98,8 @@ class Configured(NamedTuple):
 
     settings: ProviderSettings
     secrets: SecretResolver
-    #: What is found at addresses that a pack asks for keys and certificates.
-    answers: Mapping[str, bytes]
+    #: Answers with what the row's sender publishes.
+    fetch: Fetch
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -113,14 +121,18 @@ _ROW: Final = msgspec.json.Decoder(Row)
 
 
 def read_rows(lines: Iterable[bytes]) -> Sequence[Row]:
-    """The rows of a file. Raises InvalidRequest, with the line's number, for one that is none."""
-    rows = []
+    """The rows of a file; what a sender publishes stands in its vectors, and holds for its handshakes as well.
+
+    Raises InvalidRequest, with the line's number, for one that is none.
+    """
+    rows: list[Row] = []
     for number, line in enumerate(lines, 1):
         try:
             rows += [_ROW.decode(line)] if line.strip() else []
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"line {number} is no vector: {error}.") from None
-    return rows
+    known = {row.provider: row.aux for row in rows if row.aux is not None}
+    return [row if row.aux is not None else replace(row, aux=known.get(row.provider)) for row in rows]
 
 
 def configure(row: Row) -> Configured:
@@ -129,17 +141,34 @@ def configure(row: Row) -> Configured:
     Whatever a pack needs beyond that, from ``aux`` for example, belongs here and nowhere else.
     """
     pack = PACKS[row.pack]
-    wanted: dict[str, Any] = {"tolerance": row.tolerance, "url": row.url}
-    known = {name: value for name, value in wanted.items() if value and name in pack.settings}
+    aux = row.aux or {}
+    example = {name: getattr(pack.example, name) for name in pack.settings - {"keys", "url"}}
+    wanted: dict[str, Any] = {"tolerance": row.tolerance, "url": row.url, "email": aux.get("expected_email")}
+    known = example | {name: value for name, value in wanted.items() if value and name in pack.settings}
     secrets = ("env:VECTOR",) if pack.needs_secrets else ()
     settings = ProviderSettings(pack=row.pack, secrets=secrets, **known)
-    return Configured(settings, lambda name: Secret(row.secret or _UNKNOWN, name), _answers(row.aux or {}))
+    return Configured(settings, lambda name: Secret(row.secret or _UNKNOWN, name), published(aux))
 
 
-def _answers(aux: Mapping[str, Any]) -> Mapping[str, bytes]:
-    groups = [group for group in aux.values() if isinstance(group, dict)]
-    pairs = [(url, text) for group in groups for url, text in group.items() if url.startswith("https://")]
-    return {url: text.encode() if isinstance(text, str) else msgspec.json.encode(text) for url, text in pairs}
+def published(aux: Mapping[str, Any], fetched: list[str] | None = None) -> Fetch:
+    """What a sender publishes, and nothing else; ``fetched`` is told the addresses that were asked for."""
+    pages = {**aux.get("certs", {}), _GOOGLE: msgspec.json.encode(aux.get("google_certs", {})).decode()}
+
+    async def fetch(source: KeySource) -> Fetched:
+        if fetched is not None:
+            fetched.append(source.url)
+        if "Action=ConfirmSubscription" in source.url:
+            return Fetched(b"<ConfirmSubscriptionResponse/>")
+        if source.url in pages:
+            return Fetched(pages[source.url].encode())
+        if source.url == _PLAID and source.post is not None:
+            kid = msgspec.json.decode(source.post.reveal())["key_id"]
+            unknown = {"error_code": "INVALID_WEBHOOK_VERIFICATION_KEY_ID"}
+            known = aux.get("jwks", {})
+            return Fetched(msgspec.json.encode({"key": known[kid]} if kid in known else unknown))
+        raise LookupError(f"there is nothing at {source.url}")
+
+    return fetch
 
 
 def provider_of(row: Row) -> Provider:
@@ -147,7 +176,7 @@ def provider_of(row: Row) -> Provider:
     if row.pack not in PACKS:
         raise ConfigurationError(f"there is no pack {row.pack!r}")
     configured = configure(row)
-    return build_provider(row.pack, configured.settings, configured.secrets, _SERVER)
+    return build_provider(row.pack, configured.settings, configured.secrets, _SERVER, configured.fetch)
 
 
 def request_of(row: Row, now: Millis) -> Request:
@@ -158,23 +187,33 @@ def request_of(row: Row, now: Millis) -> Request:
     return Request(row.pack, "", sent.method, headers, sent.body_base64, moment, sent.query)
 
 
-def verdict_on(provider: Provider, request: Request) -> Verdict:
-    """What ingest makes of a request, with what it looks at before it asks the provider."""
+def verdict_on(provider: Provider, request: Request) -> Settled:
+    """What ingest makes of a request, with what it looks at before it asks the provider, and the keys that it fetches.
+
+    Raises KeysUnavailable.
+    """
     if request.method not in provider.methods:
         taken = " and ".join(sorted(provider.methods))
         return Refused(f"{request.method} is answered 405: {provider.pack} takes {taken}")
     if len(request.body) > provider.max_body:
         return Refused(f"the body is answered 413: it has more than {provider.max_body} bytes")
-    return provider.receive(request)
+    verdict = provider.receive(request)
+    for _ in range(MOST_FETCHES):
+        if isinstance(verdict, KeysWanted):
+            asyncio.run(provider.fetch_keys(verdict, request.now))
+            verdict = provider.receive(request)
+    if isinstance(verdict, KeysWanted):
+        raise KeysUnavailable(f"what {verdict.source.place} answers does not last")
+    return verdict
 
 
 def judge(row: Row, now: Millis) -> Judgement:
     """Judge a row; ``now`` counts where it names no moment. What keeps it from being judged is a disagreement."""
     try:
         provider = provider_of(row)
-    except ConfigurationError as error:
+        verdict = verdict_on(provider, request_of(row, now))
+    except (ConfigurationError, KeysUnavailable) as error:
         return Judgement(row.name, _wanted(row), "error", str(error))
-    verdict = verdict_on(provider, request_of(row, now))
     detail = verdict.detail if isinstance(verdict, Refused) else ""
     if row.expected_response is not None:
         return _judge_answer(row, row.expected_response, _answer_of(provider, verdict), detail)
@@ -192,7 +231,7 @@ def _wanted(row: Row) -> str:
     return row.expect or "accept or reject (the row does not say)"
 
 
-def _short(verdict: Verdict) -> str:
+def _short(verdict: Settled) -> str:
     refused = isinstance(verdict, Refused) or (isinstance(verdict, Challenge) and verdict.status >= 400)
     return "reject" if refused else "accept"
 
@@ -226,7 +265,7 @@ class _Answered(NamedTuple):
     secret: str | None
 
 
-def _answer_of(provider: Provider, verdict: Verdict) -> _Answered:
+def _answer_of(provider: Provider, verdict: Settled) -> _Answered:
     if isinstance(verdict, Challenge):
         headers = {name.lower(): value for name, value in verdict.headers}
         return _Answered(verdict.status, verdict.body, verdict.content_type, headers, verdict.secret)

@@ -54,7 +54,9 @@ class KeysWanted(msgspec.Struct, frozen=True):
     since: Millis
 
 
-Verdict = Received | Challenge | Refused | KeysWanted
+#: A verdict that needs nothing more.
+Settled = Received | Challenge | Refused
+Verdict = Settled | KeysWanted
 
 
 class Reading(msgspec.Struct):

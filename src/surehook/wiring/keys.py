@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Collection
 from functools import partial
 from typing import Final
 
@@ -55,11 +56,11 @@ async def _fetch(
         session,
         session.request(method, url, data=body, headers=more, ssl=tls, allow_redirects=False) as answer,
     ):
-        return await _read(answer)
+        return await _read(answer, source.statuses)
 
 
-async def _read(answer: aiohttp.ClientResponse) -> Fetched:
-    if answer.status != 200:
+async def _read(answer: aiohttp.ClientResponse, statuses: Collection[int]) -> Fetched:
+    if answer.status not in statuses:
         raise ValueError(f"it answers with the status {answer.status}")
     if answer.headers.get("content-encoding", "identity").lower() != "identity":
         raise ValueError("it compresses its answer, which it was asked not to")

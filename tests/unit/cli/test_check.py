@@ -166,7 +166,7 @@ def test_what_cannot_be_asked(
 
 def test_a_file_of_vectors_is_judged(surehook: CommandLine) -> None:
     data = Path(__file__).parents[2] / "data" / "signatures"
-    lines = (data / "stripe.jsonl").read_bytes() + (data / "challenges.jsonl").read_bytes()
+    lines = b"".join((data / f"{name}.jsonl").read_bytes() for name in ("stripe", "challenges", "aws-sns"))
     count = len(lines.splitlines())
     Path("rows.jsonl").write_bytes(lines)
     result = surehook("providers", "check", "--vectors", "rows.jsonl")

@@ -17,9 +17,14 @@ def pem(key: Private) -> str:
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
-def p256_pem(number: int) -> str:
+def p256(number: int) -> ec.EllipticCurvePrivateKey:
     """One of many private keys on P-256."""
-    return pem(ec.derive_private_key(10**40 + number, ec.SECP256R1()))
+    return ec.derive_private_key(10**40 + number, ec.SECP256R1())
+
+
+def p256_pem(number: int) -> str:
+    """The same as text."""
+    return pem(p256(number))
 
 
 def ed25519_hex(number: int) -> str:
@@ -28,5 +33,6 @@ def ed25519_hex(number: int) -> str:
     return private.private_bytes_raw().hex() + private.public_key().public_bytes_raw().hex()
 
 
-RSA_PEM: Final = pem(rsa.generate_private_key(65537, 2048))
+RSA_KEY: Final = rsa.generate_private_key(65537, 2048)
+RSA_PEM: Final = pem(RSA_KEY)
 OTHER_RSA_PEM: Final = pem(rsa.generate_private_key(65537, 2048))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from tests.unit.packs.key_pairs import OTHER_RSA_PEM, RSA_PEM, ed25519_hex, p256_pem
@@ -11,7 +12,7 @@ from tests.unit.packs.key_pairs import OTHER_RSA_PEM, RSA_PEM, ed25519_hex, p256
 from surehook.clock import Millis
 from surehook.config import ProviderSettings, ServerSettings
 from surehook.model import Headers, NewEvent
-from surehook.packs import PACKS, Delivery, Provider, Received, Refused, Request, build_provider
+from surehook.packs import PACKS, Delivery, Draft, Fetch, Provider, Received, Refused, Request, build_provider
 from surehook.secrets import Secret
 
 NOW = Millis(1_790_000_000_000)
@@ -20,6 +21,7 @@ NOW = Millis(1_790_000_000_000)
 SECRET: Final = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
 #: Secrets that can sign, of packs for which ``SECRET`` is none, and others of the same form.
 SECRETS: Final[Mapping[str, str]] = {
+    "aws-sns": "arn:aws:sns:eu-west-1:123456789012:orders",
     "basic": f"user:{SECRET}",
     "airtable": SECRET.removeprefix("whsec_"),
     "adyen-platform": bytes(range(100, 132)).hex(),
@@ -30,19 +32,31 @@ SECRETS: Final[Mapping[str, str]] = {
 }
 OTHERS: Final[Mapping[str, str]] = {
     "adyen-platform": bytes(range(101, 133)).hex(),
+    "aws-sns": "arn:aws:sns:eu-west-1:123456789012:others",
     "discord": ed25519_hex(2),
     "paddle-classic": OTHER_RSA_PEM,
     "sendgrid": p256_pem(2),
     "wise": OTHER_RSA_PEM,
+}
+#: Keys of packs that fetch theirs, pinned in tests so that they can sign too, and others of the same form.
+PINNED: Final[Mapping[str, str]] = {
+    "aws-sns": RSA_PEM,
+    "google-pubsub": RSA_PEM,
+    "paypal": RSA_PEM,
+    "plaid": p256_pem(1),
+}
+OTHER_PINNED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(PINNED, OTHER_RSA_PEM),
+    "plaid": p256_pem(2),
 }
 #: What is live beside it in hostile tests, so that more ways are open.
 ALSO_LIVE: Final[Mapping[str, Sequence[str]]] = {
     "standard-webhooks": ["whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="]
 }
 #: Where things stand in the body that the sender's proof does not cover.
-BODY_IS_NOT_SIGNED: Final = frozenset({"token", "basic"})
+BODY_IS_NOT_SIGNED: Final = frozenset({"token", "basic", "google-pubsub"})
 #: Whose types follow from more than a sample can be given.
-TYPE_IS_FIXED: Final = frozenset({"shopify", "shopify-events"})
+TYPE_IS_FIXED: Final = frozenset({"shopify", "shopify-events", "aws-sns"})
 #: Whose events have no id: the digest of what was sent stands for it.
 WITHOUT_ID: Final[frozenset[str]] = frozenset(
     {
@@ -55,6 +69,7 @@ WITHOUT_ID: Final[frozenset[str]] = frozenset(
         "dropbox",
         "lemonsqueezy",
         "mollie-classic",
+        "plaid",
         "xero",
     }
 )
@@ -62,11 +77,15 @@ WITHOUT_ID: Final[frozenset[str]] = frozenset(
 WITHOUT_TYPE: Final = frozenset({"airtable", "dropbox", "mollie-classic"})
 #: Whose id stands in a header and is known, or counts, as signed: it is there even where the body cannot be read.
 SIGNED_ID_IN_HEADER: Final = frozenset({"standard-webhooks", "zendesk"})
+#: Whose secret proves nothing to us: with it we prove to the sender who asks for its keys.
+SECRET_ASKS_FOR_KEYS: Final = frozenset({"plaid"})
+#: Whose secret only says whom or what to believe, and stands in what is received.
+SECRET_IS_PUBLIC: Final = frozenset({"aws-sns"})
 #: Whose signature stands inside the body, among what it covers: a body without it is not authentic, and what it does not
 #: cover, or can be written in several ways, may change.
-SIGNED_INSIDE: Final = frozenset({"paddle-classic"})
+SIGNED_INSIDE: Final = frozenset({"aws-sns", "paddle-classic"})
 #: Whose signatures differ from one time to the next.
-SIGNS_AT_RANDOM: Final = frozenset({"sendgrid"})
+SIGNS_AT_RANDOM: Final = frozenset({"plaid", "sendgrid"})
 VERIFYING: Final = sorted(name for name, pack in PACKS.items() if pack.needs_secrets)
 
 
@@ -83,11 +102,23 @@ def request(
     return Request("acme", topic, "POST", given, body, Millis(now))
 
 
-def provider(pack: str, *values: str, name: str = "acme", **settings: Any) -> Provider:
-    """A provider of this pack; its live secrets are ``values``, named env:S0, env:S1, ..."""
+def provider(
+    pack: str,
+    *values: str,
+    name: str = "acme",
+    fetch: Fetch | None = None,
+    pinned: str | None = None,
+    **settings: Any,
+) -> Provider:
+    """A provider of this pack; its live secrets are ``values``, named env:S0, env:S1, ...
+
+    ``pinned``: what its setting ``keys`` leads to.
+    """
     names = {f"env:S{number}": value for number, value in enumerate(values)}
-    chosen = ProviderSettings(pack=pack, secrets=tuple(names), **settings)
-    return build_provider(name, chosen, lambda name: Secret(names[name], name), ServerSettings())
+    keys = {} if pinned is None else {"env:KEYS": pinned}
+    chosen = ProviderSettings(pack=pack, secrets=tuple(names), **({**settings, "keys": tuple(keys)}))
+    known = names | keys
+    return build_provider(name, chosen, lambda name: Secret(known[name], name), ServerSettings(), fetch)
 
 
 def received(one: Provider, asked: Request) -> Received:
@@ -122,14 +153,34 @@ def other_secret_of(pack: str) -> str:
 
 def example(pack: str, name: str = "acme") -> Provider:
     """A provider with the pack's own example settings, and everything live that it may have."""
-    settings = {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings}
     secrets = [secret_of(pack), *ALSO_LIVE.get(pack, ())] if PACKS[pack].needs_secrets else []
-    return provider(pack, *secrets, name=name, **settings)
+    return provider(pack, *secrets, name=name, pinned=PINNED.get(pack), **example_settings(pack))
+
+
+def example_settings(pack: str) -> dict[str, Any]:
+    """The pack's own example settings, less its keys."""
+    return {name: getattr(PACKS[pack].example, name) for name in PACKS[pack].settings - {"keys"}}
 
 
 def delivery(pack: str, body: bytes, type: str = "thing.done", *, external_id: str = "e-1") -> Delivery:
     """What the sender would send now."""
+    if pack in PINNED:
+        return _signer(pack).sign(Draft(body, NOW, external_id, type))
     return PACKS[pack].sign(secret_of(pack), body, NOW, external_id=external_id, type=type)
+
+
+_signer = cache(example)
+
+
+def forged(pack: str, body: bytes, type: str) -> Sequence[Delivery]:
+    """What somebody would send who knows everything but the secret, and everything but the key where there are both."""
+    draft, settings = Draft(body, NOW, "e-1", type), example_settings(pack)
+    others = []
+    if pack not in SECRET_ASKS_FOR_KEYS:
+        others.append(provider(pack, other_secret_of(pack), pinned=PINNED.get(pack), **settings))
+    if pack in PINNED:
+        others.append(provider(pack, secret_of(pack), pinned=OTHER_PINNED[pack], **settings))
+    return [other.sign(draft) for other in others]
 
 
 def posted(sent: Delivery, **extra: str) -> Request:

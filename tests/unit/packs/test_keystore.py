@@ -177,6 +177,16 @@ async def test_a_hundred_sources_are_remembered() -> None:
     assert not missing(store, source("https://1"), after(600_000))
 
 
+async def test_sources_that_have_no_keys_are_forgotten_first() -> None:
+    store = KeyStore(Publisher().fetch)
+    await store.fetch(source(), START, NOW)
+    for number in range(1, 101):
+        nothing = KeySource(f"https://{number}", lambda body: Found(None))
+        await store.fetch(nothing, START, after(number * 6_000))
+    assert not missing(store, source(), after(600_000))
+    assert missing(store, KeySource("https://1", read), after(600_000))
+
+
 async def test_where_nothing_can_fetch_there_are_no_keys() -> None:
     with pytest.raises(KeysUnavailable, match="nothing here can fetch"):
         await KeyStore().fetch(source(), START, NOW)

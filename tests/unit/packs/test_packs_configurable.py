@@ -161,7 +161,7 @@ def test_none_has_weak_ids_where_there_is_none() -> None:
     assert event(provider("none"), request(BODY)).type == "acme"
 
 
-PLACES = {
+PLACES: dict[str, Any] = {
     "id": "body:/id",
     "type": "body:/event/type",
     "subject": "body:/event/of/0/ref",

@@ -72,9 +72,11 @@ class QuickBooksReader(JsonReader):
 
     def _entities(self, notification: Raw, number: int, request: Request, into: Reading) -> Iterator[Reading]:
         """Companies number their entities alike, so the company belongs to the id."""
-        company = self._company.part(notification, (), request, into).id
+        owner = self._company.part(notification, (), request, into)
+        company = owner.id
         for at, raw in enumerate(_NOTIFICATION.decode(notification).change.entities):
             reading = self._entity.part(raw, (_NOTIFICATIONS, number, _CHANGE, _ENTITIES, at), request, into)
+            reading.fault = reading.fault or owner.fault
             reading.id = f"{company}/{reading.id}" if company and reading.id else None
             reading.subject = f"{company}/{reading.subject}" if company and reading.subject else None
             yield reading

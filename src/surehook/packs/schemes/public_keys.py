@@ -141,7 +141,7 @@ def _der_of(signature: bytes) -> bytes:
 
 def ecdsa_key(secret: Secret, *, prefix: str = "") -> EcdsaKey:
     """The key of a secret: PEM, or base64 of the public key's DER form. Raises ConfigurationError for anything else."""
-    found = _load(secret.reveal())
+    found = load_key(secret.reveal())
     private = found if isinstance(found, ec.EllipticCurvePrivateKey) else None
     public = found if private is None else private.public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
@@ -154,7 +154,7 @@ def rsa_key(secret: Secret, *, prefix: str = "", algorithm: str = "sha256") -> R
 
     Raises ConfigurationError for anything else, and for a key of less than 2048 bits.
     """
-    found = _load(secret.reveal())
+    found = load_key(secret.reveal())
     private = found if isinstance(found, rsa.RSAPrivateKey) else None
     public = found if private is None else private.public_key()
     if not isinstance(public, rsa.RSAPublicKey) or public.key_size < WEAKEST_RSA:
@@ -171,7 +171,7 @@ def ed25519_key(secret: Secret, *, prefix: str = "", encoding: str = "base64") -
     else.
     """
     data = _hex(secret.reveal())
-    found = _load(secret.reveal()) if data is None else _ed25519(data)
+    found = load_key(secret.reveal()) if data is None else _ed25519(data)
     private = found if isinstance(found, Ed25519PrivateKey) else None
     public = found if private is None else private.public_key()
     if not isinstance(public, Ed25519PublicKey):
@@ -197,7 +197,7 @@ def _ed25519(data: bytes) -> object:
     return private if private and private.public_key().public_bytes_raw() == data[32:] else None
 
 
-def _load(text: str) -> object:
+def load_key(text: str) -> object:
     """The key in PEM, private or public, or a public one in base64; None when there is none."""
     try:
         if "-----BEGIN" not in text:
