@@ -87,7 +87,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: plaid: who asks for keys, and where: production (default) or sandbox.
     client_id: str | None = None
     environment: str | None = None
-    #: hmac, token: the header that carries the signature or token.
+    #: hmac, token, okta: the header that carries the signature or token.
     header: str | None = None
     #: hmac: sha256 (default), sha1, sha512.
     algorithm: str | None = None
@@ -113,6 +113,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Status and body of the answer to an accepted request, where a provider insists on its own.
     response_status: SuccessStatus | None = None
     response_body: str | None = None
+    #: meta: reference to the token that its handshake shows, where it is none of ``secrets``.
+    verify_token: Reference | None = None
 
 
 class HandlerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

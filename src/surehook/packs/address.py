@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Final
 from urllib.parse import urlsplit
 
 from surehook.errors import ConfigurationError
 from surehook.packs.request import Draft, Request
+
+_PORTS: Final = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"(https?)://([^/?]*?)(?::([0-9]+))?(?=[/?]|$)")
 
 
 class Address:
@@ -32,3 +38,13 @@ class Address:
         """The full URL that a request was sent to, its query as it was sent."""
         url = self._url.replace("/{topic}", f"/{request.topic}" if request.topic else "")
         return f"{url}?{request.query}" if request.query else url
+
+
+def port_spellings(url: str) -> Sequence[str]:
+    """A URL as it is, with its scheme's default port where it has none, and without a port where it has one."""
+    found = _ORIGIN.match(url)
+    if found is None:
+        return [url]
+    scheme, host, port, rest = found[1], found[2], found[3], url[found.end() :]
+    other = f"{scheme}://{host}{rest}" if port else f"{scheme}://{host}:{_PORTS[scheme]}{rest}"
+    return [url, other]

@@ -20,6 +20,8 @@ COMMON_SETTINGS: Final = frozenset(
 )
 
 _LONGEST_TOLERANCE = 86_400
+#: A disabled provider verifies nothing, so its address need not be known yet.
+_NOWHERE: Final = Address("https://disabled.invalid")
 
 
 def build_provider(
@@ -40,9 +42,14 @@ def build_provider(
         pack = _pack(name, settings)
         _check_settings(pack, settings)
         require_secrets(pack, settings)
-        resolved = _resolve(settings.secrets, settings, secrets)
-        pinned = _resolve(settings.keys, settings, secrets)
-        setup = Setup(settings, resolved, _address(name, pack, settings, server), pinned, KeyStore(fetch))
+        setup = Setup(
+            settings,
+            _resolve(settings.secrets, settings, secrets),
+            _address(name, pack, settings, server),
+            _resolve(settings.keys, settings, secrets),
+            KeyStore(fetch),
+            _verify_token(settings, secrets),
+        )
         return Provider(name, pack, setup, server.max_body)
     except ConfigurationError as error:
         raise ConfigurationError(f"providers.{name}: {error}") from None
@@ -91,13 +98,20 @@ def _resolve(
     return tuple(secrets(reference) for reference in references) if settings.enabled else ()
 
 
+def _verify_token(settings: ProviderSettings, secrets: SecretResolver) -> Secret | None:
+    wanted = settings.enabled and settings.verify_token is not None
+    return secrets(settings.verify_token or "") if wanted else None
+
+
 def _address(name: str, pack: Pack, settings: ProviderSettings, server: ServerSettings) -> Address | None:
     """Where the sender posts to. Raises ConfigurationError when it signs that and nobody has said it."""
     if settings.url is not None:
         return Address(settings.url)
     if server.public_url is not None:
         return Address(f"{server.public_url.rstrip('/')}/webhooks/{name}/{{topic}}")
-    if pack.signs_url and settings.enabled:
+    if not settings.enabled:
+        return _NOWHERE
+    if pack.signs_url:
         raise ConfigurationError(
             f"pack {pack.name!r} signs the address that it posts to: set server.public_url = "
             "'https://hooks.example.com', or url for this provider alone"

@@ -40,6 +40,8 @@ class Setup(msgspec.Struct, frozen=True):
     pinned: Sequence[Secret] = ()
     #: The keys that the sender publishes.
     store: KeyStore = msgspec.field(default_factory=KeyStore)
+    #: What a handshake must show where that is none of the secrets.
+    verify_token: Secret | None = None
 
     def tolerance(self, default: int | None = None) -> int:
         """Seconds by which a signed time may differ."""

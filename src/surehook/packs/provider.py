@@ -94,7 +94,7 @@ class Provider:
             self._event(request, reading, number, EventId(id))
             for number, (reading, id) in enumerate(zip(readings, ids, strict=True))
         ]
-        return Received(tuple(events), secret, self._kept(request.headers))
+        return Received(tuple(events), secret, self._kept(request.headers), _stored(request))
 
     def _event(self, request: Request, reading: Reading, number: int, id: EventId) -> NewEvent:
         return NewEvent(
@@ -115,10 +115,20 @@ class Provider:
         """The external id of what has none: the digest of what was sent, so that a repetition is known."""
         if self._pack.bodies_repeat:
             return f"delivery:{uuid7(request.now).hex()}"
-        return hashlib.sha256(request.body if reading.raw is None else reading.raw).hexdigest()
+        if reading.raw is not None:
+            return hashlib.sha256(reading.raw).hexdigest()
+        stored = _stored(request)
+        return hashlib.sha256(request.body if stored is None else stored).hexdigest()
 
     def _kept(self, headers: Headers) -> Headers:
         return tuple([pair for pair in headers if pair[0] not in self._dropped])
+
+
+def _stored(request: Request) -> bytes | None:
+    """What a GET says stands in its query; None where the body is to be stored."""
+    if request.method == "GET" and not request.body:
+        return request.query.encode("latin-1", "replace")
+    return None
 
 
 def _response(pack: Pack, settings: ProviderSettings) -> tuple[int, bytes | None, str | None]:

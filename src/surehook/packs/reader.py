@@ -212,10 +212,19 @@ class JsonReader(Reader):
             self._around.fill(into, found)
         items = self._elements(body)
         if items is None:
+            if self._list is None:
+                self._read_alone(body, request, into)
             return None
         check_count(items)
         path = self._items or ()
         return [self._item.part(raw, (*path, number), request, into) for number, raw in enumerate(items)]
+
+    def _read_alone(self, body: bytes, request: Request, into: Reading) -> None:
+        """The body would be the list and is one of its events instead, as some senders send what happens alone."""
+        found = self._item.headers(request)
+        if is_object(Raw(body.lstrip())):
+            self._item.body(body, found)
+        self._item.fill(into, found)
 
     def _elements(self, body: bytes) -> Sequence[Raw] | None:
         """The list, None where there is none: then the request is one event."""

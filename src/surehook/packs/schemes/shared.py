@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Sequence
 
 from surehook.errors import ConfigurationError
+from surehook.packs.reading import parameter
 from surehook.packs.request import BadSignature, Delivery, Draft, Request
 from surehook.secrets import Secret
 
@@ -54,6 +55,34 @@ class BasicScheme:
 
     def sign(self, draft: Draft) -> Delivery:
         headers = {self.HEADER: "Basic " + self._encoded[0].reveal()}
+        return Delivery(headers, draft.body, draft.query, draft.method)
+
+
+class BearerScheme:
+    """A bearer token (RFC 6750) in the header ``authorization``, or as ``access_token`` in the query: in one of them."""
+
+    HEADER = "authorization"
+    PARAMETER = "access_token"
+
+    def __init__(self, secrets: Sequence[Secret]) -> None:
+        self._secrets = secrets
+        self._digests = digests(secrets)
+
+    def verify(self, request: Request) -> str:
+        in_query = parameter(request, self.PARAMETER)
+        if in_query is None:
+            word, _, token = request.only(self.HEADER).partition(" ")
+            if word.lower() != "bearer":
+                raise BadSignature("the header authorization is not of the Bearer scheme")
+            return match(token, self._digests, "the header authorization")
+        if request.header(self.HEADER) is not None:
+            raise BadSignature(
+                "there is a token in the query and a header authorization: one of them is too many"
+            )
+        return match(in_query, self._digests, "access_token in the query")
+
+    def sign(self, draft: Draft) -> Delivery:
+        headers = {self.HEADER: "Bearer " + self._secrets[0].reveal()}
         return Delivery(headers, draft.body, draft.query, draft.method)
 
 
