@@ -27,6 +27,7 @@ SECRETS: Final[Mapping[str, str]] = {
     "adyen-platform": bytes(range(100, 132)).hex(),
     "discord": ed25519_hex(1),
     "paddle-classic": RSA_PEM,
+    "postmark": f"user:{SECRET}",
     "sendgrid": p256_pem(1),
     "wise": RSA_PEM,
 }
@@ -34,6 +35,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "adyen-platform": bytes(range(101, 133)).hex(),
     "aws-sns": "arn:aws:sns:eu-west-1:123456789012:others",
     "discord": ed25519_hex(2),
+    "gitlab": "whsec_" + base64.b64encode(bytes(range(200, 232))).decode(),
     "paddle-classic": OTHER_RSA_PEM,
     "sendgrid": p256_pem(2),
     "wise": OTHER_RSA_PEM,
@@ -51,10 +53,13 @@ OTHER_PINNED: Final[Mapping[str, str]] = {
 }
 #: What is live beside it in hostile tests, so that more ways are open.
 ALSO_LIVE: Final[Mapping[str, Sequence[str]]] = {
-    "standard-webhooks": ["whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="]
+    "gitlab": [SECRET.removeprefix("whsec_")],
+    "standard-webhooks": ["whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="],
 }
 #: Where things stand in the body that the sender's proof does not cover.
-BODY_IS_NOT_SIGNED: Final = frozenset({"token", "basic", "google-pubsub"})
+BODY_IS_NOT_SIGNED: Final = frozenset(
+    {"basic", "cloudevents", "google-pubsub", "monday", "msgraph", "okta", "postmark", "token"}
+)
 #: Whose types follow from more than a sample can be given.
 TYPE_IS_FIXED: Final = frozenset({"shopify", "shopify-events", "aws-sns"})
 #: Whose events have no id: the digest of what was sent stands for it.
@@ -70,13 +75,13 @@ WITHOUT_ID: Final[frozenset[str]] = frozenset(
         "lemonsqueezy",
         "mollie-classic",
         "plaid",
+        "postmark",
         "xero",
+        "zoom",
     }
 )
 #: Whose events have no type: the topic stands for it, or else the provider's name.
 WITHOUT_TYPE: Final = frozenset({"airtable", "dropbox", "mollie-classic"})
-#: Whose id stands in a header and is known, or counts, as signed: it is there even where the body cannot be read.
-SIGNED_ID_IN_HEADER: Final = frozenset({"standard-webhooks", "zendesk"})
 #: Whose secret proves nothing to us: with it we prove to the sender who asks for its keys.
 SECRET_ASKS_FOR_KEYS: Final = frozenset({"plaid"})
 #: Whose secret only says whom or what to believe, and stands in what is received.
@@ -86,6 +91,10 @@ SECRET_IS_PUBLIC: Final = frozenset({"aws-sns"})
 SIGNED_INSIDE: Final = frozenset({"aws-sns", "paddle-classic"})
 #: Whose signatures differ from one time to the next.
 SIGNS_AT_RANDOM: Final = frozenset({"plaid", "sendgrid"})
+#: What shows who or when stands inside the body: one that cannot be read is not authentic.
+PROOF_INSIDE: Final = frozenset({"linear", "msgraph"})
+#: Whose handshake is a POST without signature and query: tests of its own show that nothing else is answered.
+ANSWERS_ANYONE: Final = frozenset({"monday"})
 VERIFYING: Final = sorted(name for name, pack in PACKS.items() if pack.needs_secrets)
 
 

@@ -101,7 +101,8 @@ def test_the_vector_gives_its_event(pack: str, row: dict[str, Any]) -> None:
         assert event.weak
         assert event.external_id.startswith("delivery:")
     else:
-        digest = event.sha256 or hashlib.sha256(asked.body).digest()
+        stored = asked.body if verdict.body is None else verdict.body
+        digest = event.sha256 or hashlib.sha256(stored).digest()
         assert (event.external_id, event.weak) == (digest.hex(), True)
     if "item_types" in wanted:
         assert [each.type for each in verdict.events] == wanted["item_types"]
@@ -170,7 +171,7 @@ def test_a_challenge_is_answered_but_only_a_signed_one(row: dict[str, Any]) -> N
     assert_answers(verdict, wanted)
     stranger = provider(pack, other_secret_of(pack)).receive(asked)
     if row["secret"]:
-        assert isinstance(stranger, Refused)
+        assert isinstance(stranger, Refused) or stranger == Challenge(403, kind=verdict.kind)
     else:  # nothing proves who asks, so the secret must not matter
         assert stranger == verdict
 

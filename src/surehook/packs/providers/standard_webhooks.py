@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from surehook.config import ProviderSettings
 from surehook.packs.hmac import HmacPack, base64_key
-from surehook.packs.pack import Pack
+from surehook.packs.pack import Certainty, Pack
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
 from surehook.packs.reading import require_json
@@ -38,7 +38,7 @@ class StandardWebhooks(HmacPack):
     name = "standard-webhooks"
     summary = "any sender that follows Standard Webhooks, HMAC or Ed25519"
     docs_url = "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"
-    certainty = "official library"
+    certainty: ClassVar[Certainty] = "official library"
     credential = "the endpoint's secret: whsec_... (HMAC) or the sender's public key, whpk_..."
     layout = Layout(
         header="webhook-signature",
