@@ -17,7 +17,8 @@ from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
 from surehook.packs.request import BadSignature, Delivery, Draft, Request
 from surehook.packs.schemes import Scheme
-from surehook.packs.schemes.choice import AnyOf, ByHeader
+from surehook.packs.schemes.choice import ByHeader
+from surehook.packs.schemes.keys import Key
 from surehook.packs.schemes.layout import Layout, SignatureScheme
 from surehook.packs.schemes.moments import MILLISECONDS
 from surehook.packs.verdicts import Challenge, Reader, Reading
@@ -39,6 +40,30 @@ class DecodedAddress(Address):
     def of(self, request: Request | Draft) -> str:
         """The full URL that a request was sent to."""
         return _DECODED.sub(lambda escape: unquote(escape[0]), self._address.of(request))
+
+    def differs(self, request: Request) -> bool:
+        """Whether there is an escape to decode."""
+        return _DECODED.search(self._address.of(request)) is not None
+
+
+class NewestScheme:
+    """Version 3: over the address as it came or, where that differs, with its escapes decoded."""
+
+    def __init__(self, layout: Layout, keys: Sequence[Key], tolerance: int, address: Address | None) -> None:
+        self._plain = SignatureScheme(layout, keys, tolerance, address)
+        self._address = DecodedAddress(address) if address is not None else None
+        self._decoded = SignatureScheme(layout, keys, tolerance, self._address)
+
+    def verify(self, request: Request) -> str:
+        try:
+            return self._plain.verify(request)
+        except BadSignature:
+            if self._address is None or not self._address.differs(request):
+                raise
+        return self._decoded.verify(request)
+
+    def sign(self, draft: Draft) -> Delivery:
+        return self._plain.sign(draft)
 
 
 class DigestScheme:
@@ -133,12 +158,7 @@ class HubSpot(HmacPack):
 
     def scheme(self, setup: Setup) -> Scheme:
         keys = [self.key(secret) for secret in setup.secrets]
-        spellings = (
-            [setup.address] if setup.address is None else [setup.address, DecodedAddress(setup.address)]
-        )
-        newest = AnyOf(
-            [SignatureScheme(self.layout, keys, setup.tolerance(), address) for address in spellings]
-        )
+        newest = NewestScheme(self.layout, keys, setup.tolerance(), setup.address)
         return ByHeader(
             [(self.layout.header, newest), (SIGNATURE, DigestScheme(setup.secrets, setup.address))]
         )

@@ -1,4 +1,4 @@
-"""Several schemes of one sender: a request says by its headers which of them is meant, or each of them may be."""
+"""Several schemes of one sender: a request says by its headers which of them is meant, and that one decides."""
 
 from __future__ import annotations
 
@@ -26,24 +26,3 @@ class ByHeader:
 
     def sign(self, draft: Draft) -> Delivery:
         return self._schemes[0][1].sign(draft)
-
-
-class AnyOf:
-    """Each scheme is tried: for senders that write what they sign in several ways and do not say in which one.
-
-    The first signs. ``schemes`` must be equally strong.
-    """
-
-    def __init__(self, schemes: Sequence[Scheme]) -> None:
-        self._schemes = schemes
-
-    def verify(self, request: Request) -> str:
-        for scheme in self._schemes[:-1]:
-            try:
-                return scheme.verify(request)
-            except BadSignature:
-                continue
-        return self._schemes[-1].verify(request)
-
-    def sign(self, draft: Draft) -> Delivery:
-        return self._schemes[0].sign(draft)
