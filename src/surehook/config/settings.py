@@ -84,6 +84,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confirm: bool = True
     #: google-pubsub: the service account that pushes.
     email: str | None = None
+    #: braintree: the key that stands beside the private one.
+    public_key: str | None = None
     #: plaid: who asks for keys, and where: production (default) or sandbox.
     client_id: str | None = None
     environment: str | None = None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -29,6 +30,8 @@ from surehook.secrets import Secret, SecretResolver
 _ALIASES: Final = {"gitlab_signed": "gitlab", "standard_webhooks_ed25519": "standard-webhooks"}
 #: The secret of a row whose sender has none yet: the handshake is what hands it over.
 _UNKNOWN: Final = "no-secret-yet"
+#: What a note says of ``aux``.
+_NOTED: Final = re.compile(r"aux\.(\w+)=(\S+)")
 #: Where keys are published.
 _GOOGLE: Final = "https://www.googleapis.com/oauth2/v3/certs"
 _PLAID: Final = "https://production.plaid.com/webhook_verification_key/get"
@@ -75,6 +78,8 @@ class Row(msgspec.Struct, frozen=True):
     url: str | None = None
     #: What would be fetched or configured besides.
     aux: dict[str, Any] | None = None
+    #: For people; ``aux.NAME=VALUE`` in it says more of what is configured.
+    note: str = ""
     #: Unix seconds.
     now: float | None = None
     tolerance: int | None = None
@@ -141,9 +146,10 @@ def configure(row: Row) -> Configured:
     Whatever a pack needs beyond that, from ``aux`` for example, belongs here and nowhere else.
     """
     pack = PACKS[row.pack]
-    aux = row.aux or {}
+    aux = {**(row.aux or {}), **dict(_NOTED.findall(row.note))}
     example = {name: getattr(pack.example, name) for name in pack.settings - {"keys", "url"}}
     wanted: dict[str, Any] = {"tolerance": row.tolerance, "url": row.url, "email": aux.get("expected_email")}
+    wanted["public_key"] = aux.get("public_key")
     known = example | {name: value for name, value in wanted.items() if value and name in pack.settings}
     secrets = ("env:VECTOR",) if pack.needs_secrets else ()
     settings = ProviderSettings(pack=row.pack, secrets=secrets, **known)

@@ -21,6 +21,7 @@ NOW = Millis(1_790_000_000_000)
 SECRET: Final = "whsec_" + base64.b64encode(bytes(range(100, 132))).decode()
 #: Secrets that can sign, of packs for which ``SECRET`` is none, and others of the same form.
 SECRETS: Final[Mapping[str, str]] = {
+    "adyen": "44" * 32,
     "aws-sns": "arn:aws:sns:eu-west-1:123456789012:orders",
     "basic": f"user:{SECRET}",
     "airtable": SECRET.removeprefix("whsec_"),
@@ -33,6 +34,7 @@ SECRETS: Final[Mapping[str, str]] = {
 }
 OTHERS: Final[Mapping[str, str]] = {
     "adyen-platform": bytes(range(101, 133)).hex(),
+    "adyen": "55" * 32,
     "aws-sns": "arn:aws:sns:eu-west-1:123456789012:others",
     "discord": ed25519_hex(2),
     "gitlab": "whsec_" + base64.b64encode(bytes(range(200, 232))).decode(),
@@ -67,6 +69,7 @@ WITHOUT_ID: Final[frozenset[str]] = frozenset(
     {
         "adyen-platform",
         "airtable",
+        "braintree",
         "buildkite",
         "calendly",
         "discord",
@@ -82,13 +85,17 @@ WITHOUT_ID: Final[frozenset[str]] = frozenset(
 )
 #: Whose events have no type: the topic stands for it, or else the provider's name.
 WITHOUT_TYPE: Final = frozenset({"airtable", "dropbox", "mollie-classic"})
+#: Whose body holds a signature that covers nothing else in it: how it is found.
+PROOF_OF_NOTHING: Final[Mapping[str, bytes]] = {"mailgun": rb'"signature":"[0-9a-f]{64}"'}
+#: Whose ids are put together from several things, the first of which is the one that is given.
+ID_IS_JOINED: Final = frozenset({"adyen"})
 #: Whose secret proves nothing to us: with it we prove to the sender who asks for its keys.
 SECRET_ASKS_FOR_KEYS: Final = frozenset({"plaid"})
 #: Whose secret only says whom or what to believe, and stands in what is received.
 SECRET_IS_PUBLIC: Final = frozenset({"aws-sns"})
 #: Whose signature stands inside the body, among what it covers: a body without it is not authentic, and what it does not
 #: cover, or can be written in several ways, may change.
-SIGNED_INSIDE: Final = frozenset({"aws-sns", "paddle-classic"})
+SIGNED_INSIDE: Final = frozenset({"adyen", "aws-sns", "braintree", "mailgun", "paddle-classic"})
 #: Whose signatures differ from one time to the next.
 SIGNS_AT_RANDOM: Final = frozenset({"plaid", "sendgrid"})
 #: What shows who or when stands inside the body: one that cannot be read is not authentic.
