@@ -132,6 +132,14 @@ def test_mailgun_signs_objects_only() -> None:
         PACKS["mailgun"].sign(SECRET, b"\xff", Millis(NOW), external_id="e", type="a")
 
 
+@pytest.mark.parametrize(
+    ("pack", "body"), [("paddle-classic", b"a=1&a=2"), ("paddle-classic", b"\xff"), ("aws-sns", b"\xff")]
+)
+def test_a_body_that_has_no_place_for_a_signature_cannot_be_signed(pack: str, body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        delivery(pack, body)
+
+
 def braintree(xml: bytes) -> Request:
     return posted(delivery("braintree", urlencode({"bt_payload": base64.encodebytes(xml).decode()}).encode()))
 

@@ -11,6 +11,7 @@ import msgspec
 
 from surehook.clock import Millis
 from surehook.config import ProviderSettings
+from surehook.errors import InvalidRequest
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.reading import FAULTS
@@ -138,10 +139,17 @@ def _envelope(draft: Draft) -> dict[str, str]:
     except FAULTS:
         members = {}
     if not isinstance(members.get("Message"), str):
-        members = {"Message": draft.body.decode()}
+        members = {"Message": _text(draft.body)}
     kept = {name: value for name, value in members.items() if isinstance(value, str)}
     kind = kept.get("Type", "")
     return {**kept, "Type": kind if kind in _FIELDS else _NOTIFICATION, "MessageId": draft.external_id}
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("a message of SNS is text, and this body is not UTF-8") from None
 
 
 class AwsSns(Pack):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlencode
 
+from surehook.errors import InvalidRequest
 from surehook.packs.reading import form
 from surehook.packs.request import BadSignature, Delivery, Draft, Request
 from surehook.packs.schemes.keys import Key
@@ -38,7 +39,10 @@ class SerializedForm:
         raise BadSignature(f"no live secret made the signature in {self._field}", parts)
 
     def sign(self, draft: Draft) -> Delivery:
-        fields = form(draft.body)
+        try:
+            fields = form(draft.body)
+        except ValueError as error:
+            raise InvalidRequest(f"the body must be a form: {error}") from None
         fields.pop(self._field, None)
         signature = self._keys[0].sign([serialized(fields)]).decode()
         body = urlencode({**fields, self._field: signature}).encode()
