@@ -77,6 +77,11 @@ def test_an_adyen_request_without_events_is_not_authentic(body: bytes) -> None:
     assert refusal(example("adyen"), request(body))
 
 
+def test_an_adyen_event_cannot_be_made_unreadable_by_what_is_not_signed() -> None:
+    asked = adyen()
+    assert refusal(example("adyen"), request(asked.body.replace(b"visa", b"vis\xe1")))
+
+
 def test_adyen_s_key_is_hex_and_signs_only_what_has_a_place_for_it() -> None:
     with pytest.raises(ConfigurationError, match="env:S0 is malformed"):
         provider("adyen", "no hex")

@@ -11,7 +11,7 @@ from surehook.errors import InvalidRequest
 from surehook.packs.hmac import hex_key
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Joined, Reads
-from surehook.packs.reading import FAULTS
+from surehook.packs.reading import FAULTS, decode
 from surehook.packs.request import BadSignature, Delivery, Draft, Request
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.keys import HmacKey
@@ -76,7 +76,8 @@ class _Scheme:
 
     def verify(self, request: Request) -> str:
         try:
-            items = [each.item for each in _BODY.decode(request.body).notification_items]
+            # what is skipped must be UTF-8 too: else anyone could make an event unreadable that is signed
+            items = [each.item for each in decode(_BODY, request.body).notification_items]
         except FAULTS:
             raise BadSignature("the body does not hold notificationItems as it should") from None
         if not items:
