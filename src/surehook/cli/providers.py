@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from surehook.cli.check import check
 from surehook.cli.options import global_options, json_option, options_of
@@ -12,8 +14,17 @@ from surehook.cli.output import print_json
 from surehook.cli.tables import print_pairs, print_table
 from surehook.config import Loaded, Settings, show
 from surehook.config.addresses import provider_url
-from surehook.errors import NotFound, did_you_mean
-from surehook.packs import PACKS
+from surehook.errors import ConfigurationError, NotFound, did_you_mean
+from surehook.packs import PACKS, pack_named
+from surehook.packs.describing import (
+    CERTAINTY,
+    about,
+    describe,
+    describe_all,
+    markdown_table,
+    plain,
+    tolerance_of,
+)
 
 
 @click.group()
@@ -59,7 +70,7 @@ def list_providers(ctx: click.Context, as_json: bool) -> None:
 @global_options()
 @click.pass_context
 def show_provider(ctx: click.Context, name: str, as_json: bool) -> None:
-    """One provider: its URL, its settings and where its documentation is."""
+    """One provider: what to paste where, what is verified and how sure that is, its settings."""
     options = options_of(ctx)
     loaded = options.load()
     if name not in loaded.settings.providers:
@@ -68,8 +79,49 @@ def show_provider(ctx: click.Context, name: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    pairs = [(key, ", ".join(value) if isinstance(value, list) else value) for key, value in found.items()]
-    print_pairs(pairs, colour=options.colour)
+    print_pairs([("paste there", _paste(loaded.settings, found)), *_pairs(found)], colour=options.colour)
+
+
+@providers.command("packs")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="How to print them.",
+)
+@json_option
+@global_options()
+@click.pass_context
+def list_packs(ctx: click.Context, form: str, as_json: bool) -> None:
+    """Every pack: how it verifies, where id and type stand, and how sure that is."""
+    found = describe_all()
+    if as_json or form == "json":
+        print_json([plain(one) for one in found])
+    elif form == "markdown":
+        click.echo(markdown_table(found), nl=False)
+    else:
+        print_table(
+            ("name", "sender", "proof", "id", "type", "handshake", "certainty", "documentation"),
+            [msgspec.structs.astuple(plain(one)) for one in found],
+            colour=options_of(ctx).colour,
+            empty="",
+            spare=("documentation", "type", "handshake", "id"),
+        )
+
+
+def _pairs(found: Mapping[str, Any]) -> Sequence[tuple[str, object]]:
+    """For people: no underscores, yes and no."""
+    return [(key.replace("_", " "), _text(value)) for key, value in found.items()]
+
+
+def _text(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return value
 
 
 def _summary(settings: Settings, name: str) -> dict[str, Any]:
@@ -84,8 +136,33 @@ def _summary(settings: Settings, name: str) -> dict[str, Any]:
 
 
 def _pack(settings: Settings, name: str) -> dict[str, Any]:
-    pack = PACKS.get(settings.providers[name].pack or name)
-    return {"summary": pack.summary, "documentation": pack.docs_url} if pack else {}
+    """What its pack says of it; nothing where there is no such pack, which ``config check`` tells."""
+    own = settings.providers[name]
+    try:
+        pack = pack_named(own.pack or name)
+        signed = pack.covers_id(own)
+    except ConfigurationError:
+        return {}
+    words = plain(describe(pack))
+    return {
+        "summary": words.summary,
+        "documentation": words.documentation,
+        "credential": pack.credential,
+        "certainty": f"{pack.certainty}: {CERTAINTY[pack.certainty]}",
+        "proof": words.proof,
+        "external_id": words.id,
+        "id_is_signed": signed,
+        "handshake": words.handshake,
+        "tolerance_seconds": tolerance_of(pack, own),
+        "about": about(pack),
+    }
+
+
+def _paste(settings: Settings, found: Mapping[str, Any]) -> str:
+    """What to do with the address in the sender's pages."""
+    own = settings.server.public_url or settings.providers[found["name"]].url
+    doubt = "" if own else " (reached from this machine only: set server.public_url)"
+    return f"{found['url']}{doubt}; /TOPIC may be added"
 
 
 def _settings(loaded: Loaded, name: str) -> dict[str, Any]:

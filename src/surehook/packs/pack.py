@@ -58,6 +58,10 @@ class Pack(ABC):
     summary: ClassVar[str]
     docs_url: ClassVar[str]
     certainty: ClassVar[Certainty] = "official formula"
+    #: How a request proves where it comes from and what handshakes are answered, in words, where what is declared does not
+    #: say it already.
+    proof: ClassVar[str] = ""
+    handshake: ClassVar[str] = ""
     #: The settings that it knows besides the common ones.
     settings: ClassVar[frozenset[str]] = frozenset()
     #: What the secret is, and where in the sender's pages it stands.

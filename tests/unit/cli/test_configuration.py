@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from surehook.packs import PACKS
 from tests.unit.cli.conftest import CommandLine
 
 GOOD = """
@@ -164,6 +165,49 @@ def test_providers(surehook: CommandLine, folder: Path) -> None:
     missing = surehook("providers", "show", "strip")
     assert missing.exit_code == 3
     assert "Did you mean 'stripe'?" in missing.stderr
+
+
+def test_a_provider_is_shown_with_what_to_paste_where(surehook: CommandLine, folder: Path) -> None:
+    (folder / "surehook.toml").write_text(
+        "[server]\npublic_url = 'https://hooks.example.com/'\n[providers.stripe]\nsecrets = ['env:A']\n"
+        "[providers.gh]\npack = 'github'\nsecrets = ['env:A']\n"
+        "[providers.acme]\npack = 'hmac'\nsecrets = ['env:A']\nheader = 'X-A'\nid = 'body:/id'\n"
+        "[providers.own]\npack = 'no:pack'\nsecrets = ['env:A']\n"
+    )
+    text = surehook("providers", "show", "stripe").stdout
+    for part in (
+        "https://hooks.example.com/webhooks/stripe; /TOPIC may be added",
+        "the endpoint's signing secret (whsec_...)",
+        "official library: tried against requests that the sender's own library has judged",
+        "stripe-signature: HMAC-SHA256 over time and body",
+        "The secret is used as it is pasted",
+    ):
+        assert part in text
+    shown = surehook.json("providers", "show", "stripe")
+    assert (shown["id_is_signed"], shown["tolerance_seconds"], shown["handshake"]) == (True, 300, "none")
+    github = surehook.json("providers", "show", "gh")
+    assert (github["id_is_signed"], github["tolerance_seconds"]) == (False, None)
+    acme = surehook.json("providers", "show", "acme")
+    assert (acme["id_is_signed"], acme["tolerance_seconds"], acme["id"]) == (True, None, "body:/id")
+    assert "credential" not in surehook.json("providers", "show", "own")
+
+
+def test_an_address_that_no_sender_can_reach_is_told(surehook: CommandLine, folder: Path) -> None:
+    (folder / "surehook.toml").write_text("[providers.stripe]\nsecrets = ['env:A']\n")
+    assert "set server.public_url" in surehook("providers", "show", "stripe").stdout
+
+
+def test_the_packs_are_listed_in_every_form(surehook: CommandLine) -> None:
+    found = {one["name"]: one for one in surehook.json("providers", "packs")}
+    assert set(found) == set(PACKS)
+    assert found["slack"]["handshake"] == "answers url_verification, signed"
+    assert found["github"]["id"] == "header x-github-delivery, which is not signed"
+    assert json.loads(surehook("providers", "packs", "--format", "json").stdout) == list(found.values())
+    table = surehook("providers", "packs").stdout
+    markdown = surehook("providers", "packs", "--format", "markdown").stdout
+    for name in PACKS:
+        assert f"\n{name} " in table
+        assert f"\n| `{name}` | " in markdown
 
 
 def test_no_providers_lists_the_packs(surehook: CommandLine) -> None:

@@ -16,6 +16,7 @@ class Basic(ConfigurablePack):
     name = "basic"
     summary = "any sender that logs in with HTTP Basic authentication"
     docs_url = "https://datatracker.ietf.org/doc/html/rfc7617"
+    proof = "`authorization`: user and password. The body is not signed"
     credential = "user:password, as the sender uses them"
 
     def scheme(self, setup: Setup) -> Scheme:

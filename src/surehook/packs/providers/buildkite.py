@@ -26,6 +26,7 @@ class Buildkite(HmacPack):
     summary = "Buildkite webhooks, signed or with a token"
     docs_url = "https://buildkite.com/docs/apis/webhooks/pipelines"
     certainty = "official formula"
+    proof = "`x-buildkite-signature`: HMAC-SHA256 over time and body, hex; or `x-buildkite-token`, which equals a secret"
     credential = "the webhook's token: Settings, Notification Services, the webhook"
     layout = Layout(
         header="x-buildkite-signature",

@@ -60,6 +60,8 @@ class Discord(HmacPack):
     summary = "Discord webhook events and interactions"
     docs_url = "https://docs.discord.com/developers/events/webhook-events"
     certainty = "official library"
+    proof = "`x-signature-ed25519`: Ed25519 over time and body, hex"
+    handshake = "answers pings, signed"
     credential = "the application's public key (hex): Developer Portal, the application, General Information"
     tolerance = 900
     response = (204, b"", "text/plain")

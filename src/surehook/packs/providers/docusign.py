@@ -39,6 +39,7 @@ class DocuSign(HmacPack):
     summary = "DocuSign Connect, JSON (XML is stored unread)"
     docs_url = "https://developers.docusign.com/platform/webhooks/connect/validate/"
     certainty = "official formula"
+    proof = "`x-docusign-signature-1` to `-100`: HMAC-SHA256 over body, base64"
     credential = "an HMAC key: Settings, Connect, Connect Keys; shown when it is made"
     encoding = "base64"
     reads = Reads(type="body:/event", occurred_at="body:/generatedDateTime", subject="body:/data/envelopeId")

@@ -22,6 +22,7 @@ class Hmac(ConfigurablePack):
     name = "hmac"
     summary = "any sender that puts an HMAC into a header"
     docs_url = "https://datatracker.ietf.org/doc/html/rfc2104"
+    proof = "HMAC in the header that `header` names, over what `signed` says"
     settings = ConfigurablePack.settings | {
         "header",
         "algorithm",

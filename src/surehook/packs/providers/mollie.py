@@ -22,6 +22,7 @@ class Mollie(HmacPack):
     summary = "Mollie next-gen webhooks"
     docs_url = "https://docs.mollie.com/reference/webhooks-new"
     certainty = "official formula"
+    proof = "`x-mollie-signature`, also several: HMAC-SHA256 over body, hex, mostly after `sha256=`"
     credential = "the webhook's signing secret: Developers, Webhooks; shown when it is made"
     signature_header: ClassVar[str] = "x-mollie-signature"
     prefix = "sha256="

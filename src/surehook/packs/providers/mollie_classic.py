@@ -37,6 +37,7 @@ class MollieClassic(Pack):
     summary = "Mollie payment webhooks (id=tr_...), which are not signed"
     docs_url = "https://docs.mollie.com/reference/webhooks"
     certainty = "official formula"
+    proof = "none: whoever reaches the port is believed"
     credential = "none"
     needs_secrets = False
     bodies_repeat = True

@@ -17,6 +17,7 @@ class Unverified(ConfigurablePack):
     summary = "no verification: only behind something that verifies"
     docs_url = "https://cheatsheetseries.owasp.org/cheatsheets/Webhook_Security_Cheat_Sheet.html"
     needs_secrets = False
+    proof = "none: whoever reaches the port is believed"
     credential = "none"
 
     def scheme(self, setup: Setup) -> Scheme:

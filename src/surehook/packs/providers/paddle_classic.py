@@ -34,6 +34,7 @@ class PaddleClassic(Pack):
     summary = "Paddle Classic alerts and fulfilment webhooks"
     docs_url = "https://developer.paddle.com/classic/reference/verifying-webhooks"
     certainty = "official example"
+    proof = "`p_signature`, a field of the form: RSA with SHA-1 over all others, base64"
     credential = "the public key (PEM): Vendor Dashboard, Developer Tools, Public Key"
     sample_type = "subscription_payment_succeeded"
 

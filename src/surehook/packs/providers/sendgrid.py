@@ -25,6 +25,7 @@ class SendGrid(HmacPack):
     summary = "SendGrid's Event Webhook, signed"
     docs_url = "https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features"
     certainty = "official library"
+    proof = "`x-twilio-email-event-webhook-signature`: ECDSA with SHA-256 over time and body, base64"
     credential = (
         "the webhook's verification key (base64): Settings, Mail Settings, Event Webhooks, the webhook, "
         "Signed Event Webhook Requests"

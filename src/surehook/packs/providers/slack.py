@@ -65,6 +65,7 @@ class Slack(HmacPack):
         timestamp_header="x-slack-request-timestamp",
     )
     prefix = "v0="
+    handshake = "answers `url_verification`, signed"
     reads = Reads(
         id="body:/event_id", type=("body:/event/type", "body:/type"), occurred_at="body:/event_time"
     )

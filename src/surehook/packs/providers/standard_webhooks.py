@@ -40,6 +40,7 @@ class StandardWebhooks(HmacPack):
     docs_url = "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"
     certainty: ClassVar[Certainty] = "official library"
     credential = "the endpoint's secret: whsec_... (HMAC) or the sender's public key, whpk_..."
+    proof = "`webhook-signature`: HMAC-SHA256 or Ed25519 over id, time and body, base64 after `v1,` or `v1a,`"
     layout = Layout(
         header="webhook-signature",
         signed="{id}.{timestamp}.{body}",

@@ -17,6 +17,7 @@ class Token(ConfigurablePack):
     name = "token"
     summary = "any sender that puts a shared token into a header"
     docs_url = "https://datatracker.ietf.org/doc/html/rfc6750"
+    proof = "the header that `header` names equals a secret"
     credential = "the token"
     settings = ConfigurablePack.settings | {"header", "prefix"}
     example = ProviderSettings(header="X-Webhook-Token", id="body:/id", type="body:/type")

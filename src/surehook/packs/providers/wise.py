@@ -24,6 +24,7 @@ class Wise(HmacPack):
     summary = "Wise webhooks of applications and profiles"
     docs_url = "https://docs.wise.com/guides/developer/webhooks/event-handling"
     certainty = "official example"
+    proof = "`x-signature-sha256`: RSA with SHA-256 over body, base64"
     credential = "Wise's public key (PEM), that of production or of the sandbox: docs.wise.com, Webhooks, Event handling"
     id_is_signed = False
     layout = Layout(header="x-signature-sha256")

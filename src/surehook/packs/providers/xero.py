@@ -24,6 +24,7 @@ class Xero(HmacPack):
     summary = "Xero webhooks"
     docs_url = "https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/"
     certainty = "official formula"
+    handshake = 'passes "intent to receive", signed'
     credential = "the app's webhooks key: My Apps, the app, Webhooks"
     response = (200, b"", "text/plain; charset=utf-8")
     refuses_bare = True
