@@ -13,9 +13,11 @@ from surehook.entropy import random_bytes
 EventId = NewType("EventId", bytes)
 MessageId = NewType("MessageId", bytes)
 PayloadId = NewType("PayloadId", bytes)
+RejectionId = NewType("RejectionId", bytes)
 
 EVENT_PREFIX = "evt"
 MESSAGE_PREFIX = "msg"
+REJECTION_PREFIX = "rej"
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}

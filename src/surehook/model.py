@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from surehook.clock import Millis
-from surehook.ids import EventId, MessageId, PayloadId
+from surehook.ids import EventId, MessageId, PayloadId, RejectionId
 from surehook.states import EventState, MessageState, Reason
 
 #: Header names are lower case; a repeated header is a repeated pair.
@@ -84,6 +84,49 @@ class Rejection(msgspec.Struct, frozen=True):
     received_at: Millis
     remote: str = ""
     external_id: str | None = None
+    method: str = "POST"
+    query: str = ""
+    #: The bytes, where they are kept; then ``headers`` are all that judging it again needs.
+    body: bytes | None = None
+
+
+class RejectionRow(msgspec.Struct, frozen=True):
+    """A refused request as people see it. In a list its body is left out."""
+
+    id: RejectionId
+    rejection: Rejection
+    #: Whether the body is kept.
+    kept: bool
+
+
+class Readmission(msgspec.Struct, frozen=True):
+    """A refused request that was found to be authentic after all: what it should have become."""
+
+    id: RejectionId
+    arrival: Arrival
+
+
+class Rereading(msgspec.Struct, frozen=True):
+    """An event whose stored request was read again: what is read in that request now."""
+
+    id: EventId
+    arrival: Arrival
+
+
+class Reread(msgspec.Struct, frozen=True):
+    """What became of an event that was read again."""
+
+    id: EventId
+    #: The state it was in; None when there is no such event.
+    was: str | None
+    #: Whether its type, subject, time or place in the body is another one now.
+    changed: bool = False
+    #: Whether it was DEAD, since nobody could read it, and is RECEIVED now.
+    revived: bool = False
+    #: Events that its request was found to hold besides.
+    added: tuple[EventId, ...] = ()
+    #: Why it was left alone.
+    why: str | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -301,6 +344,10 @@ class RowFilter(msgspec.Struct, frozen=True):
     external_id: str | None = None
     destination: str | None = None
     event_id: EventId | None = None
+    #: Of rejections: only with this reason.
+    reason: str | None = None
+    #: Of events and rejections: only what was received at this moment or later.
+    since: Millis | None = None
     limit: int = 50
     #: Continue after this id (exclusive): the last of the page before.
     before: bytes | None = None

@@ -174,7 +174,8 @@ async def test_the_same_id_with_another_body_is_a_duplicate_and_a_rejection(
     first = await accept_one(storage, body=b"one")
     again = await accept_one(storage, body=b"two")
     assert again.duplicate
-    [rejection] = await reader.rejections(10)
+    [row] = await reader.rejections(RowFilter())
+    rejection = row.rejection
     assert rejection.reason is Reason.ID_REUSED
     assert rejection.external_id == "evt_1"
     assert rejection.body_size == 3
@@ -207,7 +208,7 @@ async def test_an_event_among_several_is_known_by_its_own_bytes(storage: Storage
     [third] = await storage.accept([batch({"b": b"[3]"})])
     assert [each.duplicate for each in (*first, *second, *third)] == [False, False, False, True, True]
     assert second[1].id == third[0].id == first[1].id
-    [reused] = await reader.rejections(10)
+    [reused] = [row.rejection for row in await reader.rejections(RowFilter())]
     assert (reused.reason, reused.external_id) == (Reason.ID_REUSED, "b")
 
 
@@ -743,7 +744,12 @@ def rejection(number: int) -> Rejection:
 
 async def test_only_the_newest_rejections_are_kept(storage: Storage, reader: Reader) -> None:
     await storage.reject([rejection(number) for number in range(10)], keep=4)
-    assert [each.detail for each in await reader.rejections(99)] == ["n9", "n8", "n7", "n6"]
+    assert [each.rejection.detail for each in await reader.rejections(RowFilter())] == [
+        "n9",
+        "n8",
+        "n7",
+        "n6",
+    ]
     await storage.reject([], keep=2)
     assert (await reader.counts()).rejections == {"BAD_SIGNATURE": 2}
 

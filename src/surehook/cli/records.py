@@ -1,4 +1,4 @@
-"""``surehook rejections`` and ``surehook audit``: requests that were refused, and what people did."""
+"""``surehook audit``: what people did."""
 
 from __future__ import annotations
 
@@ -9,43 +9,6 @@ from surehook.cli.output import moment, print_json, public
 from surehook.cli.rows import first_line
 from surehook.cli.session import with_database
 from surehook.cli.tables import print_table
-
-
-@click.group()
-def rejections() -> None:
-    """Look at requests that were refused."""
-
-
-@rejections.command("list")
-@limit_option(50)
-@json_option
-@global_options()
-@click.pass_context
-def list_rejections(ctx: click.Context, limit: int, as_json: bool) -> None:
-    """Refused requests, newest first."""
-    options = options_of(ctx)
-    found = with_database(options, lambda database: database.reader.rejections(limit))
-    if as_json:
-        print_json([public(row) for row in found])
-        return
-    print_table(
-        ("at", "provider", "topic", "reason", "detail", "from", "bytes"),
-        [
-            (
-                moment(row.received_at),
-                row.provider,
-                row.topic,
-                row.reason,
-                first_line(row.detail),
-                row.remote,
-                row.body_size,
-            )
-            for row in found
-        ],
-        colour=options.colour,
-        empty="No rejections.",
-        spare=("bytes", "from", "topic"),
-    )
 
 
 @click.group()

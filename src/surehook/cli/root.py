@@ -19,7 +19,8 @@ from surehook.cli.messages import messages
 from surehook.cli.migrate import migrate
 from surehook.cli.options import FAILED, NOT_FOUND, USAGE, global_options
 from surehook.cli.providers import providers
-from surehook.cli.records import audit, rejections
+from surehook.cli.records import audit
+from surehook.cli.rejections import rejections
 from surehook.cli.run import run
 from surehook.cli.send import send
 from surehook.errors import ConfigurationError, InvalidRequest, NotFound, SurehookError

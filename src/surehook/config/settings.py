@@ -172,6 +172,8 @@ class RejectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     #: Rows kept, and rows written a second at most; beyond it they are only counted.
     keep: Count = 10_000
     per_second: Count = 10
+    #: Whether they are kept as they came, up to 64 KB each and 100 MB in all, so that they can be let in later.
+    keep_bodies: bool = False
 
 
 class PostgresSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,7 +33,6 @@ from surehook.ingest.problems import (
     Problem,
     answer,
 )
-from surehook.ingest.rejections import harmless
 from surehook.model import Accepted, Arrival, Headers, Payload, Rejection
 from surehook.packs import (
     Challenge,
@@ -81,7 +80,7 @@ class Noting(Protocol):
     """The rejection log, as ingest sees it."""
 
     def note(self, rejection: Rejection) -> None:
-        """Keep a rejection without waiting."""
+        """Keep of a rejection what the settings want to be kept, without waiting."""
         ...
 
 
@@ -215,7 +214,7 @@ class Intake:
 
     def _go_on(self, post: Post, request: Request, verdict: Verdict, reply: Reply) -> None:
         if isinstance(verdict, Received):
-            arrival = _arrival(request, verdict, post.provider.id_is_signed)
+            arrival = arrival_of(request, verdict, post.provider.id_is_signed)
             self._inbox.submit(arrival, _Waiting(self, post, reply, self._ack_timeout).done)
             return
         if isinstance(verdict, KeysWanted):
@@ -228,7 +227,7 @@ class Intake:
             )
             reply(_challenge_answer(verdict))
             return
-        self._rejections.note(_rejection(request, verdict, post.remote))
+        self._rejections.note(_rejection(post.provider, request, verdict, post.remote))
         reply(BARE_REFUSAL if post.provider.refuses_bare else BAD_SIGNATURE.keep)
 
     def answer_to(self, post: Post, outcome: Sequence[Accepted] | Exception) -> Answer:
@@ -300,7 +299,8 @@ def header_problem(headers: Sequence[Pair], limit: int) -> Problem | None:
     return None
 
 
-def _arrival(request: Request, verdict: Received, id_is_signed: bool) -> Arrival:
+def arrival_of(request: Request, verdict: Received, id_is_signed: bool) -> Arrival:
+    """What the inbox is to store of an authentic request."""
     body, content_type = request.body, dict(request.headers).get("content-type", "")
     if verdict.body is not None:
         body, content_type = verdict.body, "application/x-www-form-urlencoded"
@@ -328,17 +328,20 @@ def _challenge_answer(challenge: Challenge) -> Answer:
     return answer(challenge.status, challenge.body, challenge.content_type.encode("latin-1"), *extra)
 
 
-def _rejection(request: Request, verdict: Refused, remote: str) -> Rejection:
+def _rejection(provider: Provider, request: Request, verdict: Refused, remote: str) -> Rejection:
     return Rejection(
         provider=request.provider,
         topic=request.topic,
         reason=Reason.BAD_SIGNATURE,
         detail=verdict.detail,
-        headers=harmless(request.headers),
+        headers=provider.provable(request.headers),
         body_sha256=hashlib.sha256(request.body).digest(),
         body_size=len(request.body),
         received_at=request.now,
         remote=remote,
+        method=request.method,
+        query=request.query,
+        body=request.body,
     )
 
 

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from surehook.config import RejectionSettings
 from surehook.errors import SurehookError
 from surehook.model import Headers, Rejection
@@ -45,7 +47,10 @@ _SAFE_ENDINGS: Final = (
 )
 
 
-#: Of a refused request, at most so many headers and characters of each value are kept: their sender chooses them.
+#: A request of up to so many bytes, headers and body, is kept as it came where that is wanted.
+MOST_AS_IT_CAME: Final = 64 * 1024
+
+#: Of any other refused request, at most so many headers and characters of each value are kept: their sender chooses them.
 _MOST_HEADERS: Final = 20
 _LONGEST_VALUE: Final = 200
 
@@ -54,6 +59,14 @@ def harmless(headers: Headers) -> Headers:
     """The headers that may be kept of a request nobody vouches for."""
     kept = [pair for pair in headers if pair[0] in _SAFE or pair[0].endswith(_SAFE_ENDINGS)]
     return tuple([(name[:_LONGEST_VALUE], value[:_LONGEST_VALUE]) for name, value in kept[:_MOST_HEADERS]])
+
+
+def reduced(rejection: Rejection, *, as_it_came: bool) -> Rejection:
+    """What is kept of a refused request: all of it where that is wanted and little enough, else what is harmless."""
+    size = len(rejection.body or b"") + sum(len(name) + len(value) for name, value in rejection.headers)
+    if as_it_came and rejection.body is not None and size <= MOST_AS_IT_CAME:
+        return rejection
+    return replace(rejection, headers=harmless(rejection.headers), body=None, query="")
 
 
 class Rejecting(Protocol):
@@ -86,12 +99,12 @@ class RejectionLog:
         self.dropped = 0
 
     def note(self, rejection: Rejection) -> None:
-        """Keep a rejection, or only count it. Never waits and never fails."""
+        """Keep a rejection, less what nobody wants to be kept, or only count it. Never waits and never fails."""
         if not self._take(rejection.received_at) or len(self._pending) >= self._settings.keep:
             self.dropped += 1
             self._report(rejection.received_at)
             return
-        self._pending.append(rejection)
+        self._pending.append(reduced(rejection, as_it_came=self._settings.keep_bodies))
         self._wake.set()
 
     @property

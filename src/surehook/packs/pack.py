@@ -113,6 +113,10 @@ class Pack(ABC):
         """The headers, in lower case, that are never stored since they hold secrets."""
         return SECRET_HEADERS
 
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        """Those of ``SECRET_HEADERS`` that its own scheme looks at: without them nobody could judge a request again."""
+        return frozenset()
+
     def headers(self, settings: ProviderSettings, external_id: str, type: str) -> dict[str, str]:
         """The headers besides the signature's that such a sender adds."""
         return self.reads.write_headers(external_id, type)

@@ -11,7 +11,7 @@ from surehook.errors import InvalidRequest
 from surehook.ids import EventId, uuid7
 from surehook.mac import Hmac
 from surehook.model import Headers, NewEvent
-from surehook.packs.pack import Pack, Setup
+from surehook.packs.pack import SECRET_HEADERS, Pack, Setup
 from surehook.packs.reading import FAULTS, moment, storable_id, storable_label
 from surehook.packs.request import BadSignature, Delivery, Draft, KeysNeeded, Request
 from surehook.packs.verdicts import Challenge, KeysWanted, Reading, Received, Refused, Verdict
@@ -44,6 +44,7 @@ class Provider:
         self._scheme = pack.scheme(setup)
         self._reader = pack.reader(settings)
         self._dropped = pack.dropped_headers(settings)
+        self._foreign = SECRET_HEADERS - pack.proof_headers(settings)
 
     def receive(self, request: Request) -> Verdict:
         """What to do with a request. Pure; raises for no input."""
@@ -61,6 +62,18 @@ class Provider:
     async def fetch_keys(self, wanted: KeysWanted, now: Millis) -> None:
         """Fetch what a verdict asks for: then the request can be judged again. Raises KeysUnavailable."""
         await self._setup.store.fetch(wanted.source, wanted.since, now)
+
+    def reread(self, request: Request) -> Received | Challenge:
+        """What is read now in a request that was found to be authentic when it came: its proof was not kept."""
+        return self._read(request, "")
+
+    def provable(self, headers: Headers) -> Headers:
+        """The headers that judging the request again needs: all but the secrets of other kinds."""
+        return tuple([pair for pair in headers if pair[0] not in self._foreign])
+
+    def hides(self, header: str) -> bool:
+        """Whether this header, in lower case, may hold a secret, so that nobody is shown it."""
+        return header in self._dropped or header in SECRET_HEADERS
 
     def sign(self, draft: Draft) -> Delivery:
         """What the sender would deliver now. Raises as ``Pack.sign`` does."""

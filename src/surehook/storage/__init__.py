@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from surehook.clock import Millis
-from surehook.ids import EventId, MessageId, PayloadId
+from surehook.ids import EventId, MessageId, PayloadId, RejectionId
 from surehook.model import (
     Accepted,
     Action,
@@ -29,7 +29,11 @@ from surehook.model import (
     MessageRow,
     MessageSettlement,
     Payload,
+    Readmission,
     Rejection,
+    RejectionRow,
+    Reread,
+    Rereading,
     Rescued,
     RowFilter,
     Settlement,
@@ -119,7 +123,28 @@ class UnitOfWork(Lending, Protocol):
 SetupFunction = Callable[[UnitOfWork], Awaitable[None]]
 
 
-class Storage(Protocol):
+class Mending(Protocol):
+    """What people do when they were told wrong, or had set up something wrong."""
+
+    async def readmit(self, batch: Sequence[Readmission], action: Action) -> list[list[Accepted] | None]:
+        """Let refused requests in: store each as ``accept`` does, delete its rejection and audit it.
+
+        For each, in order, what became of each of its events; None where the rejection is no longer there: then nothing is
+        stored, so that a rejection becomes events once at most, whoever asks how often.
+        """
+        ...
+
+    async def reread(self, batch: Sequence[Rereading], action: Action) -> list[Reread]:
+        """Give events what is read in their stored requests now, and audit what that has changed.
+
+        Type, subject, time and place in the body are the new ones. A DEAD event that is UNPARSABLE becomes RECEIVED once it
+        can be read. Events that the request was found to hold besides are added. External ids stay as they are. A PROCESSING
+        event is left alone, and so is one that is read as another event that is stored already.
+        """
+        ...
+
+
+class Storage(Mending, Protocol):
     """The write verbs."""
 
     async def accept(self, batch: Sequence[Arrival]) -> list[list[Accepted]]:
@@ -133,7 +158,7 @@ class Storage(Protocol):
         ...
 
     async def reject(self, rejections: Sequence[Rejection], *, keep: int) -> None:
-        """Store rejections; only the newest ``keep`` rows of the table stay."""
+        """Store rejections; only the newest ``keep`` rows of the table stay, and bodies only of the newest 100 MB."""
         ...
 
     async def claim(
@@ -238,8 +263,12 @@ class Reader(Protocol):
         """The failed attempts of an event or message, oldest first."""
         ...
 
-    async def rejections(self, limit: int) -> list[Rejection]:
-        """The newest refused requests."""
+    async def rejections(self, wanted: RowFilter) -> list[RejectionRow]:
+        """A page of refused requests, newest first, without their bodies."""
+        ...
+
+    async def rejection(self, id: RejectionId) -> RejectionRow | None:
+        """One refused request, with its body where that is kept."""
         ...
 
     async def audit(self, limit: int, subject: str | None = None) -> list[AuditEntry]:

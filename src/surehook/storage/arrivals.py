@@ -16,6 +16,8 @@ from surehook.storage.named import Call, Statements
 
 #: For how long the same body under another, unsigned, id is suspect.
 SUSPECT_WINDOW = 24 * 3_600_000
+#: Bytes of refused requests, bodies and headers, that are kept in all.
+MOST_KEPT = 100_000_000
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -74,7 +76,10 @@ async def _accept_wave(db: Statements, wave: Sequence[_Item]) -> dict[tuple[int,
     suspects = await _find_suspects(db, wave)
     states = [_first_state(item, suspects.get(item.place)) for item in wave]
     inserted = await db.run(
-        [("insert_event", _event_row(item, *state)) for item, state in zip(wave, states, strict=True)]
+        [
+            ("insert_event", event_row(item.arrival, item.event, *state))
+            for item, state in zip(wave, states, strict=True)
+        ]
     )
     fresh = {
         item.place: Accepted(item.event.id, False, EventState.RECEIVED if reason is None else EventState.DEAD)
@@ -116,8 +121,12 @@ def _first_state(item: _Item, known: str | None) -> tuple[Reason | None, str | N
     return Reason.REPLAY_SUSPECT, error
 
 
-def _event_row(item: _Item, reason: Reason | None, error: str | None) -> dict[str, Any]:
-    arrival, event, payload = item.arrival, item.event, item.arrival.payload
+def event_row(
+    arrival: Arrival, event: NewEvent, reason: Reason | None = None, error: str | None = None
+) -> dict[str, Any]:
+    """The parameters of ``insert_event``; with a reason it is stored DEAD."""
+    payload = arrival.payload
+    digest = event.sha256 or payload.sha256
     return {
         "id": event.id,
         "provider": payload.provider,
@@ -129,8 +138,8 @@ def _event_row(item: _Item, reason: Reason | None, error: str | None) -> dict[st
         "payload_id": payload.id,
         "item": event.item,
         "part": event.part,
-        "body_sha256": item.digest,
-        "suspect_key": None if arrival.id_is_signed else item.digest,
+        "body_sha256": digest,
+        "suspect_key": None if arrival.id_is_signed else digest,
         "occurred_at": event.occurred_at,
         "received_at": payload.received_at,
         "traceparent": arrival.traceparent,
@@ -183,7 +192,10 @@ def _id_reused(item: _Item, known: bytes) -> Call:
 
 async def reject(db: Statements, rejections: Sequence[Rejection], keep: int) -> None:
     """Storage.reject."""
-    await db.run([*map(_rejection_row, rejections), ("trim_rejections", {"keep": keep})])
+    calls: list[Call] = [*map(_rejection_row, rejections), ("trim_rejections", {"keep": keep})]
+    if any(each.body is not None for each in rejections):
+        calls.append(("trim_rejected_bodies", {"most": MOST_KEPT}))
+    await db.run(calls)
 
 
 def _rejection_row(rejection: Rejection) -> Call:

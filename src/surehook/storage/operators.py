@@ -71,8 +71,14 @@ async def _act(db: Statements, hand: _Hand, ids: Sequence[bytes], action: Action
         [(move, {"id": id, "was": was[id], "now": action.at}) for id, move in moves.items()]
     )
     done = {id: move for (id, move), count in zip(moves.items(), changed, strict=True) if count}
-    await _audit(
-        db, action, [(done[id], typeid(hand.prefix, id), was[id]) for id in dict.fromkeys(ids) if id in done]
+    await audit(
+        db,
+        action,
+        [
+            (done[id].replace("_", "."), typeid(hand.prefix, id), f'{{"was":"{was[id]}"}}')
+            for id in dict.fromkeys(ids)
+            if id in done
+        ],
     )
     return [ActionResult(id, id in done, was.get(id)) for id in ids]
 
@@ -84,15 +90,17 @@ def _move(hand: _Hand, was: str) -> str | None:
     return hand.hurry if was == EventState.RETRYING else None
 
 
-async def _audit(db: Statements, action: Action, acts: Sequence[tuple[str, str, str]]) -> None:
-    """An entry for each statement, with its row and the state that it was in."""
+async def audit(db: Statements, action: Action, acts: Sequence[tuple[str, str, str]]) -> None:
+    """An entry for each act: its name, the TypeID of its row, and more as JSON.
+
+    Whoever calls it has locked the audit log before any row.
+    """
     if not acts:
         return
     last = await rows(db, "last_audit_entry", {})
     end, previous = last[0] if last else (0, b"\0" * 32)
     calls: list[Call] = []
-    for seq, (statement, subject, was) in enumerate(acts, end + 1):
-        name, detail = statement.replace("_", "."), f'{{"was":"{was}"}}'
+    for seq, (name, subject, detail) in enumerate(acts, end + 1):
         entry = AuditEntry(seq, action.at, action.actor, name, action.reason, subject, detail, previous, b"")
         previous = audit_hash(entry)
         calls.append(("insert_audit_entry", {**msgspec.structs.asdict(entry), "hash": previous}))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from surehook.clock import Millis
-from surehook.ids import EventId, MessageId, PayloadId
+from surehook.ids import EventId, MessageId, PayloadId, RejectionId
 from surehook.model import (
     COUNTED,
     AuditEntry,
@@ -20,6 +20,7 @@ from surehook.model import (
     MessageRow,
     Payload,
     Rejection,
+    RejectionRow,
     RowFilter,
 )
 from surehook.states import EventState, MessageState, Reason
@@ -40,6 +41,7 @@ async def events(db: Statements, wanted: RowFilter) -> list[EventRow]:
         **_common(wanted),
         "provider": wanted.provider,
         "external_id": wanted.external_id,
+        "since": wanted.since,
     }
     return [_event_row(row) for row in await rows(db, "find_events", parameters)]
 
@@ -79,9 +81,22 @@ async def failures(db: Statements, id: EventId | MessageId) -> list[FailureRow]:
     return [FailureRow(attempt, Failure(*rest)) for attempt, *rest in found]
 
 
-async def rejections(db: Statements, limit: int) -> list[Rejection]:
+async def rejections(db: Statements, wanted: RowFilter) -> list[RejectionRow]:
     """Reader.rejections."""
-    return [_rejection(row) for row in await rows(db, "find_rejections", {"limit": limit})]
+    parameters = {
+        "before": wanted.before,
+        "provider": wanted.provider,
+        "reason": wanted.reason,
+        "since": wanted.since,
+        "limit": wanted.limit,
+    }
+    return [_rejection(row) for row in await rows(db, "find_rejections", parameters)]
+
+
+async def rejection(db: Statements, id: RejectionId) -> RejectionRow | None:
+    """Reader.rejection."""
+    found = await rows(db, "get_rejection", {"id": id})
+    return _rejection(found[0]) if found else None
 
 
 async def audit(db: Statements, limit: int, subject: str | None) -> list[AuditEntry]:
@@ -184,11 +199,7 @@ def _message_row(row: tuple[Any, ...]) -> MessageRow:
     )
 
 
-def _rejection(row: tuple[Any, ...]) -> Rejection:
-    found = Rejection(*_reordered(row))
-    return msgspec.structs.replace(found, reason=Reason(found.reason))
-
-
-def _reordered(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    provider, topic, reason, detail, headers, *rest = row
-    return (provider, topic, reason, detail, _headers.decode(headers), *rest)
+def _rejection(row: tuple[Any, ...]) -> RejectionRow:
+    id, kept, provider, topic, reason, detail, headers, *rest = row
+    found = Rejection(provider, topic, Reason(reason), detail, _headers.decode(headers), *rest)
+    return RejectionRow(id, found, bool(kept))

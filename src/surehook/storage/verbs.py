@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from surehook.clock import Millis
-from surehook.ids import EventId, MessageId, PayloadId
+from surehook.ids import EventId, MessageId, PayloadId, RejectionId
 from surehook.model import (
     Accepted,
     Action,
@@ -23,12 +23,16 @@ from surehook.model import (
     MessageRow,
     MessageSettlement,
     Payload,
+    Readmission,
     Rejection,
+    RejectionRow,
+    Reread,
+    Rereading,
     Rescued,
     RowFilter,
     Settlement,
 )
-from surehook.storage import UnitOfWork, arrivals, attempts, operators, reading
+from surehook.storage import UnitOfWork, arrivals, attempts, mending, operators, reading
 from surehook.storage.named import Statements
 
 Result = TypeVar("Result")
@@ -40,12 +44,24 @@ Verb = Callable[[Statements], Coroutine[Any, Any, Result]]
 _EVER = Millis(0)
 
 
-class WritingVerbs(ABC):
-    """The write verbs; an adapter says how a transaction is run."""
+class MendingVerbs(ABC):
+    """The verbs of people who mend; an adapter says how a transaction is run."""
 
     @abstractmethod
     async def _write(self, verb: Verb[Result]) -> Result:
         """Run a verb in one transaction; returns when it is durable."""
+
+    async def readmit(self, batch: Sequence[Readmission], action: Action) -> list[list[Accepted] | None]:
+        """Storage.readmit."""
+        return await self._write(lambda db: mending.readmit(db, batch, action))
+
+    async def reread(self, batch: Sequence[Rereading], action: Action) -> list[Reread]:
+        """Storage.reread."""
+        return await self._write(lambda db: mending.reread(db, batch, action))
+
+
+class WritingVerbs(MendingVerbs):
+    """The write verbs."""
 
     async def accept(self, batch: Sequence[Arrival]) -> list[list[Accepted]]:
         """Storage.accept."""
@@ -153,9 +169,13 @@ class ReadingVerbs(ABC):
         """Reader.failures."""
         return await self._read(lambda db: reading.failures(db, id))
 
-    async def rejections(self, limit: int) -> list[Rejection]:
+    async def rejections(self, wanted: RowFilter) -> list[RejectionRow]:
         """Reader.rejections."""
-        return await self._read(lambda db: reading.rejections(db, limit))
+        return await self._read(lambda db: reading.rejections(db, wanted))
+
+    async def rejection(self, id: RejectionId) -> RejectionRow | None:
+        """Reader.rejection."""
+        return await self._read(lambda db: reading.rejection(db, id))
 
     async def audit(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
         """Reader.audit."""

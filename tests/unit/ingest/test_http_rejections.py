@@ -12,7 +12,7 @@ from surehook.clock import Millis
 from surehook.config import RejectionSettings
 from surehook.errors import Unavailable
 from surehook.ingest.rejections import RejectionLog, harmless
-from surehook.model import Rejection
+from surehook.model import Rejection, RowFilter
 from surehook.states import Reason
 from surehook.storage.sqlite import SqliteReader, SqliteStorage
 
@@ -34,7 +34,7 @@ def rejection(number: int, at: int = NOW) -> Rejection:
 
 
 async def details(reader: SqliteReader) -> set[str]:
-    return {each.detail for each in await reader.rejections(1000)}
+    return {each.rejection.detail for each in await reader.rejections(RowFilter(limit=1000))}
 
 
 async def test_what_is_noted_is_written(storage: SqliteStorage, reader: SqliteReader) -> None:
@@ -42,7 +42,7 @@ async def test_what_is_noted_is_written(storage: SqliteStorage, reader: SqliteRe
     log.start()
     log.note(rejection(1))
     await log.close()
-    assert await reader.rejections(10) == [rejection(1)]
+    assert [each.rejection for each in await reader.rejections(RowFilter())] == [rejection(1)]
     assert log.dropped == 0
 
 

@@ -240,7 +240,8 @@ async def test_texts_that_postgresql_cannot_hold_are_stored_as_it_can(
     await storage.reject(
         [Rejection(odd, odd, Reason.BAD_SIGNATURE, odd, (("a", "\0"),), b"", 0, NOW)], keep=9
     )
-    [rejection] = await reader.rejections(1)
+    [refused] = await reader.rejections(RowFilter())
+    rejection = refused.rejection
     assert (rejection.detail, rejection.headers) == ("a\ufffdb\\ud800", (("a", "\0"),))
 
 

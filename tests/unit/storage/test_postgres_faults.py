@@ -109,7 +109,7 @@ def every_verb(database: PostgresDatabase, claims: list[Claim], sent: MessageCla
         "message body": lambda: reader.message_body(nothing),
         "messages": lambda: reader.messages(RowFilter()),
         "failures": lambda: reader.failures(nobody),
-        "rejections": lambda: reader.rejections(1),
+        "rejections": lambda: reader.rejections(RowFilter()),
         "audit": lambda: reader.audit(1),
         "counts": reader.counts,
         "ignored since": lambda: reader.ignored_since(NOW, None, 1),

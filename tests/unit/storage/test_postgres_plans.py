@@ -110,14 +110,15 @@ def stale(server: PostgresServer, empty: str) -> str:
 
 #: A row in the state that each statement is for; the others are given no row.
 ROWS = {
-    "RECEIVED": ("claim_named_events", "get_event", "lock_event", "count_duplicate", "get_payload", "insert_event_failure"),
+    "RECEIVED": ("claim_named_events", "get_event", "lock_event", "count_duplicate", "get_payload", "insert_event_failure",
+        "reread_event"),
     "RETRYING": ("hurry_event",),
     "PROCESSING": (
         "extend_event", "held_event", "process_event", "process_events", "retry_event", "bury_event", "ignore_event",
         "release_event",
     ),
     "IGNORED": ("take_back_event",),
-    "DEAD": ("replay_event", "discard_event"),
+    "DEAD": ("replay_event", "discard_event", "revive_event"),
     "message PENDING": ("get_message", "get_message_body", "lock_message", "insert_message_failure"),
     "message RETRYING": ("hurry_message",),
     "message SENDING": (
@@ -128,17 +129,30 @@ ROWS = {
 OF_ROW = {name: state for state, names in ROWS.items() for name in names}
 WRITING = (
     "claim_events", "claim_messages", "rescue_events", "rescue_messages", "find_suspect", "find_known", "trim_rejections",
-    "last_audit_entry",
+    "last_audit_entry", "find_siblings", "lock_rejection", "delete_rejection",
 )  # fmt: skip
-READING = ("find_due", "find_ignored", "find_failures", "find_rejections", "find_audit", "find_audit_of")
+READING = (
+    "find_due",
+    "find_ignored",
+    "find_failures",
+    "find_rejections",
+    "get_rejection",
+    "find_audit",
+    "find_audit_of",
+)
 VALUES: dict[str, Any] = {
     "now": LATER, "at": NOW, "before": LATER, "since": 0, "lease_until": LATER, "due_at": LATER, "received_at": NOW,
     "limit": 60, "keep": 10, "inline_body": 65_536, "poison_after": 3, "token": 1, "uncount": 0, "status": None,
     "destination": "ledger", "provider": "stripe", "external_id": "evt_7", "suspect_key": b"x", "subject": "x",
     "was": "DEAD", "reason": "x", "last_error": "x", "error_type": "x", "message": "x", "detail": "x", "fingerprint": "x",
     "worker": "x", "started_at": NOW, "failed_at": NOW, "after": UUID(int=0), "id": UUID(int=0), "row_id": UUID(int=0),
-    "ids": [], "tokens": [1],
+    "ids": [], "tokens": [1], "first": UUID(int=0), "last": UUID(int=1), "payload_id": UUID(int=0), "type": "x",
+    "occurred_at": None, "part": None,
 }  # fmt: skip
+#: What a page is not restricted by.
+OPEN: dict[str, dict[str, Any]] = {
+    "find_rejections": {"before": None, "provider": None, "reason": None, "since": None}
+}
 
 
 class Plan:
@@ -178,7 +192,7 @@ def session(url: str, settings: Mapping[str, str]) -> Iterator[psycopg.Connectio
 def explained(connection: psycopg.Connection, name: str, **changes: Any) -> Plan:
     """A statement is run and undone."""
     bound = TEXTS[name]
-    values: Mapping[str, Any] = {**VALUES, **row_for(connection, name), **changes}
+    values: Mapping[str, Any] = {**VALUES, **OPEN.get(name, {}), **row_for(connection, name), **changes}
     connection.execute(f"PREPARE this AS {bound.sql}".encode())
     arguments = ", ".join(literal(values[each]) for each in bound.names)
     try:

@@ -113,7 +113,10 @@ class Twins(RuleBasedStateMachine):
         for event in events:
             self.both(lambda twin, id=event.payload_id: twin.reader.payload(id))  # type: ignore[misc]
         self.both(lambda twin: twin.reader.audit(ALL))
-        self.both(lambda twin: twin.reader.rejections(ALL), key=lambda found: sorted(map(repr, found)))
+        self.both(
+            lambda twin: twin.reader.rejections(RowFilter(limit=ALL)),
+            key=lambda found: sorted(repr(each.rejection) for each in found),
+        )
         self.both(lambda twin: twin.reader.counts())
         self.both(effects)
 

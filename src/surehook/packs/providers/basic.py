@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from surehook.config import ProviderSettings
 from surehook.packs.configurable import ConfigurablePack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.schemes import Scheme
@@ -21,6 +22,9 @@ class Basic(ConfigurablePack):
 
     def scheme(self, setup: Setup) -> Scheme:
         return BasicScheme(setup.secrets)
+
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        return frozenset({BasicScheme.HEADER})
 
 
 PACK: Final[Pack] = Basic()

@@ -28,5 +28,8 @@ class Token(ConfigurablePack):
     def dropped_headers(self, settings: ProviderSettings) -> frozenset[str]:
         return SECRET_HEADERS | {required_header(settings)}
 
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        return SECRET_HEADERS & {required_header(settings)}
+
 
 PACK: Final[Pack] = Token()

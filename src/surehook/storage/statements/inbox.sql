@@ -156,3 +156,20 @@ UPDATE inbox_events SET state = 'DISCARDED', updated_at = :now, finished_at = :n
 -- name: lock_event
 -- The state of an event that an operator is about to move.
 SELECT state FROM inbox_events WHERE id = :id {for_update}
+
+-- name: find_siblings
+-- All events of one request. They share its moment, with which their ids begin: so they are found by id.
+SELECT id, external_id, weak, item, state, reason, type, subject, occurred_at, part FROM inbox_events
+WHERE id >= :first AND id <= :last AND payload_id = :payload_id ORDER BY id {for_update}
+
+-- name: reread_event
+-- What is read in its request now. Whoever runs it at this moment has seen something else, so it is left alone then.
+UPDATE inbox_events SET type = :type, subject = :subject, occurred_at = :occurred_at, part = :part, updated_at = :now
+WHERE id = :id AND state <> 'PROCESSING'
+
+-- name: revive_event
+-- moves: DEAD -> RECEIVED
+-- Nobody could read it, and now somebody can.
+UPDATE inbox_events
+SET state = 'RECEIVED', due_at = :now, finished_at = NULL, updated_at = :now, reason = NULL, last_error = NULL
+WHERE id = :id AND state = 'DEAD' AND reason = 'UNPARSABLE'

@@ -9,6 +9,7 @@ WHERE (CAST(:before AS {uuid}) IS NULL OR id < :before)
   AND (CAST(:type AS text) IS NULL OR type = :type)
   AND (CAST(:type_prefix AS text) IS NULL OR substr(type, 1, length(:type_prefix)) = :type_prefix)
   AND (CAST(:external_id AS text) IS NULL OR external_id = :external_id)
+  AND (CAST(:since AS bigint) IS NULL OR received_at >= :since)
 ORDER BY id DESC LIMIT :limit
 
 -- name: get_event
@@ -50,9 +51,21 @@ SELECT attempt, error_type, message, detail, fingerprint, started_at, failed_at,
 FROM failures WHERE row_id = :row_id ORDER BY failed_at, id
 
 -- name: find_rejections
--- The newest refused requests.
-SELECT provider, topic, reason, detail, headers, body_sha256, body_size, received_at, remote, external_id
-FROM rejections ORDER BY id DESC LIMIT :limit
+-- A page of refused requests, newest first, without their bodies. A parameter that is NULL does not restrict.
+SELECT id, body IS NOT NULL, provider, topic, reason, detail, headers, body_sha256, body_size, received_at, remote,
+    external_id, method, query
+FROM rejections
+WHERE (CAST(:before AS {uuid}) IS NULL OR id < :before)
+  AND (CAST(:provider AS text) IS NULL OR provider = :provider)
+  AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+  AND (CAST(:since AS bigint) IS NULL OR received_at >= :since)
+ORDER BY id DESC LIMIT :limit
+
+-- name: get_rejection
+-- One refused request, with its body where that is kept.
+SELECT id, body IS NOT NULL, provider, topic, reason, detail, headers, body_sha256, body_size, received_at, remote,
+    external_id, method, query, body
+FROM rejections WHERE id = :id
 
 -- name: find_audit
 -- The newest operator actions.
