@@ -19,6 +19,7 @@ from surehook.cli.options import (
     options_of,
 )
 from surehook.cli.output import moment, print_json, print_title
+from surehook.cli.reread import reread
 from surehook.cli.session import Order, Verb, perform, with_database
 from surehook.cli.tables import print_pairs, print_table
 from surehook.errors import NotFound
@@ -52,7 +53,10 @@ class Story(msgspec.Struct, frozen=True):
 
 @click.group()
 def events() -> None:
-    """Look at events; replay or discard them."""
+    """Look at events; replay, reread or discard them."""
+
+
+events.add_command(reread)
 
 
 @events.command("list")
