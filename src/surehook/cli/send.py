@@ -12,16 +12,31 @@ import aiohttp
 import click
 import msgspec
 from msgspec.structs import replace
+from yarl import URL
 
+from surehook.cli.forging import altered, distinct, forged, stale
 from surehook.cli.options import FAILED, global_options, json_option, options_of
 from surehook.cli.output import print_json, with_progress
 from surehook.cli.tables import print_table
-from surehook.clock import SystemClock
+from surehook.clock import Millis, SystemClock
 from surehook.config import Settings
 from surehook.config.addresses import base_url
-from surehook.errors import InvalidRequest, NotFound, Unavailable, did_you_mean
-from surehook.packs import PACKS, Delivery, Draft, Provider, Received, build_provider, pack_named
+from surehook.errors import ConfigurationError, InvalidRequest, NotFound, Unavailable, did_you_mean
+from surehook.packs import (
+    Delivery,
+    Draft,
+    Pack,
+    Provider,
+    Received,
+    Refused,
+    Verdict,
+    build_provider,
+    pack_named,
+)
 from surehook.packs import Request as Posted
+from surehook.packs.describing import tolerance_of
+from surehook.packs.reading import FAULTS
+from surehook.packs.vectors import verdict_on
 from surehook.retry import DAY
 from surehook.secrets import Secret, resolve
 
@@ -53,6 +68,7 @@ class Request(msgspec.Struct, frozen=True):
     external_id: str
     body: bytes
     headers: dict[str, str]
+    method: str = "POST"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -80,8 +96,8 @@ class Answer(msgspec.Struct, frozen=True):
     "--count", type=click.IntRange(1, 100_000), default=1, show_default=True, help="How many events."
 )
 @click.option("--duplicate", is_flag=True, help="Send each twice.")
-@click.option("--forge", is_flag=True, help="Sign with a wrong secret: it must be refused.")
-@click.option("--stale", is_flag=True, help="Sign with the time of yesterday: it must be refused.")
+@click.option("--forge", is_flag=True, help="Forge what proves where it comes from: it must be refused.")
+@click.option("--stale", is_flag=True, help="Sign with a time long ago: it must be refused.")
 @click.option("--url", help="The base address of the server, instead of the configured one.")
 @json_option
 @global_options()
@@ -153,61 +169,101 @@ def _first(settings: Settings) -> str:
     raise NotFound("no provider is configured. Add a table [providers.NAME] to surehook.toml.")
 
 
-def _sender(settings: Settings, name: str, *, forge: bool) -> Provider:
-    """The provider itself; a forger has secrets of the same form that differ in one character."""
+class Sender(msgspec.Struct, frozen=True):
+    """Who sends, and who forges: with secrets of the same form that differ in one character, where there can be such."""
+
+    provider: Provider
+    pack: Pack
+    forger: Provider | None = None
+    #: Milliseconds after which everything that it has signed is stale.
+    age: int = DAY
+
+
+def _sender(settings: Settings, name: str, *, forge: bool) -> Sender:
     if name not in settings.providers:
         raise NotFound(f"no provider {name!r} is configured. {did_you_mean(name, settings.providers)}")
-    provider = settings.providers[name]
-    pack = PACKS.get(provider.pack or name)
-    if forge and pack is not None and not pack.needs_secrets:
+    own = settings.providers[name]
+    provider, pack = build_provider(name, own, resolve, settings.server), pack_named(own.pack or name)
+    age = DAY + 1000 * (tolerance_of(pack, own) or 0)
+    if not forge:
+        return Sender(provider, pack, None, age)
+    if not pack.needs_secrets:
         raise InvalidRequest(f"{name} verifies nothing, so nothing can be forged.")
-    return build_provider(name, provider, _wrong if forge else resolve, settings.server)
+    try:
+        return Sender(provider, pack, build_provider(name, own, _wrong, settings.server), age)
+    except ConfigurationError:  # a certificate, say, is none when a character of it is another one
+        return Sender(provider, pack, None, age)
 
 
 def _wrong(reference: str) -> Secret:
-    value = resolve(reference).reveal()
-    place = next((at for at in range(len(value) // 2, len(value)) if value[at].isalnum()), 0)
-    return Secret(value[:place] + ("B" if value[place] == "A" else "A") + value[place + 1 :], reference)
+    return Secret(altered(resolve(reference).reveal()), reference)
 
 
-def prepare(sender: Provider, order: Order, base: str) -> list[Request]:
-    """The requests, signed now (or, stale, a day ago)."""
-    now = SystemClock().now()
-    url = "/".join([base, "webhooks", sender.name, *([order.topic] if order.topic else [])])
-    requests = []
-    for _ in range(order.count):
-        external_id = order.id or f"test_{secrets.token_hex(8)}"
-        body = order.body if order.body is not None else _sample(sender, order.type, external_id)
-        kind = order.type or pack_named(sender.pack).sample_type
-        draft = Draft(body, now, external_id, kind, order.topic or "")
-        sent = sender.sign(draft)
-        if order.stale:
-            fresh, sent = sent, sender.sign(replace(draft, now=type(now)(now - DAY)))
-            if sent == fresh:
-                raise InvalidRequest(f"{sender.name} signs no time, so nothing can be stale.")
-        target = f"{url}?{sent.query}" if sent.query else url
-        received = _received(sender, draft, sent)
-        requests.append(Request(target, received or external_id, sent.body, sent.headers))
-    return requests
+def prepare(sender: Sender, order: Order, base: str) -> list[Request]:
+    """The requests, signed now or, stale, long ago. Raises InvalidRequest when they cannot be signed."""
+    _require_key(sender)
+    return [_request(sender, order, base) for _ in range(order.count)]
 
 
-def _received(sender: Provider, draft: Draft, sent: Delivery) -> str | None:
-    """The external id under which the server will store it, as the pack reads it; None where it is to be refused."""
+def _require_key(sender: Sender) -> None:
+    """Raise InvalidRequest where there is nothing to sign with: many senders hand out the public half of their key only."""
+    body, now = sender.provider.sample(), SystemClock().now()
+    if not sender.provider.enabled:
+        raise InvalidRequest(
+            f"the provider {sender.provider.name} is disabled: the server takes nothing of it."
+        )
+    try:
+        sender.provider.sign(Draft(body, now, "test_1", sender.pack.sample_type))
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"no test webhooks can be signed for {sender.provider.name}: {error}. The sender alone has its private key. For "
+            "development, make a key pair of your own and configure its private key as the secret; never in production."
+        ) from error
+
+
+def _request(sender: Sender, order: Order, base: str) -> Request:
+    provider, now = sender.provider, SystemClock().now()
+    external_id = order.id or f"test_{secrets.token_hex(8)}"
+    body = order.body if order.body is not None else _sample(sender, order.type, external_id)
+    draft = Draft(body, now, external_id, order.type or sender.pack.sample_type, order.topic or "")
+    try:
+        sent = _delivery(sender, draft, order)
+    except FAULTS as fault:  # a signature that stands in the body has no place in this one
+        raise InvalidRequest(f"this body cannot be signed for {provider.name}: {fault}.") from fault
+    url = "/".join([base, "webhooks", provider.name, *([order.topic] if order.topic else [])])
+    target = f"{url}?{sent.query}" if sent.query else url
+    verdict = _verdict(provider, draft, sent)
+    received = verdict.events[0].external_id if isinstance(verdict, Received) else external_id
+    return Request(target, received, sent.body, sent.headers, sent.method)
+
+
+def _delivery(sender: Sender, draft: Draft, order: Order) -> Delivery:
+    """What is sent: as the sender would, or such that it must be refused."""
+
+    def refuses(sent: Delivery) -> bool:
+        return isinstance(_verdict(sender.provider, draft, sent), Refused)
+
+    if order.stale:
+        draft = replace(draft, now=Millis(draft.now - sender.age))
+        sent = stale(sender.provider, draft, refuses)
+        return sent if not order.forge else forged(sender.provider, sender.forger, draft, refuses)
+    return (
+        forged(sender.provider, sender.forger, draft, refuses) if order.forge else sender.provider.sign(draft)
+    )
+
+
+def _verdict(provider: Provider, draft: Draft, sent: Delivery) -> Verdict:
+    """What the server will make of it now."""
     pairs = tuple((name.lower(), value) for name, value in sent.headers.items())
     now = SystemClock().now()
-    verdict = sender.receive(Posted(sender.name, draft.topic, "POST", pairs, sent.body, now, sent.query))
-    return verdict.events[0].external_id if isinstance(verdict, Received) else None
+    return verdict_on(
+        provider, Posted(provider.name, draft.topic, sent.method, pairs, sent.body, now, sent.query)
+    )
 
 
-def _sample(sender: Provider, type: str | None, external_id: str) -> bytes:
-    """A sample that differs from every other: the same body under another id would be suspect."""
-    body = sender.sample(type, external_id=external_id)
-    if external_id.encode() in body:
-        return body
-    try:
-        return msgspec.json.encode({**msgspec.json.decode(body), "surehook_test": external_id})
-    except (msgspec.DecodeError, TypeError):
-        return body  # no JSON object: there is nowhere to put it
+def _sample(sender: Sender, type: str | None, external_id: str) -> bytes:
+    body = sender.provider.sample(type, external_id=external_id)
+    return distinct(body, external_id, sender.pack.items)
 
 
 async def post_all(
@@ -234,7 +290,11 @@ async def post_all(
 
 async def _post(session: aiohttp.ClientSession, request: Request) -> Answer:
     try:
-        async with session.post(request.url, data=request.body, headers=request.headers) as answer:
+        # as it is: what is quoted anew is no longer what was signed
+        target = URL(request.url, encoded=True)
+        async with session.request(
+            request.method, target, data=request.body, headers=request.headers
+        ) as answer:
             return Answer(request.external_id, answer.status, await answer.text(errors="replace"))
     except (aiohttp.ClientError, TimeoutError) as error:
         why = str(error) or "no answer in time"
