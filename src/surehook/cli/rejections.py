@@ -140,7 +140,7 @@ async def _accept(
 ) -> list[Outcome]:
     """Judge each, and store in one transaction what is authentic."""
     found = [(id, await database.reader.rejection(id)) for id in ids]
-    judged = {id: None if row is None else judge_again(row, providers) for id, row in found}
+    judged = {id: None if row is None else await judge_again(row, providers) for id, row in found}
     batch = [each for each in judged.values() if isinstance(each, Readmission)]
     stored = await database.storage.readmit(batch, action) if batch else []
     accepted = {each.id: events for each, events in zip(batch, stored, strict=True)}

@@ -16,6 +16,7 @@ from surehook.ingest.readmission import Providers
 from surehook.model import EventRow, RejectionRow, RowFilter
 from surehook.packs import Provider, build_provider
 from surehook.secrets import resolve
+from surehook.wiring.keys import key_fetcher
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -90,7 +91,7 @@ def providers_of(settings: Settings) -> Providers:
     found: dict[str, Provider | ConfigurationError] = {}
     for name, own in settings.providers.items():
         try:
-            found[name] = build_provider(name, own, resolve, settings.server)
+            found[name] = build_provider(name, own, resolve, settings.server, key_fetcher())
         except ConfigurationError as error:
             found[name] = error
     return found

@@ -29,7 +29,6 @@ from surehook.packs import (
     Provider,
     Received,
     Refused,
-    Verdict,
     build_provider,
     pack_named,
 )
@@ -37,6 +36,7 @@ from surehook.packs import Request as Posted
 from surehook.packs.describing import tolerance_of
 from surehook.packs.reading import FAULTS
 from surehook.packs.vectors import verdict_on
+from surehook.packs.verdicts import Settled
 from surehook.retry import DAY
 from surehook.secrets import Secret, resolve
 
@@ -252,7 +252,7 @@ def _delivery(sender: Sender, draft: Draft, order: Order) -> Delivery:
     )
 
 
-def _verdict(provider: Provider, draft: Draft, sent: Delivery) -> Verdict:
+def _verdict(provider: Provider, draft: Draft, sent: Delivery) -> Settled:
     """What the server will make of it now."""
     pairs = tuple((name.lower(), value) for name, value in sent.headers.items())
     now = SystemClock().now()

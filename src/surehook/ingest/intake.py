@@ -44,7 +44,6 @@ from surehook.packs import (
     Request,
     Verdict,
 )
-from surehook.packs.keystore import MOST_FETCHES
 from surehook.states import Reason
 from surehook.telemetry import new_traceparent, parse_traceparent
 
@@ -176,17 +175,10 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(post, error, reply)
 
-    async def _take_with_keys(self, post: Post, request: Request, wanted: KeysWanted, reply: Reply) -> None:
+    async def _take_with_keys(self, post: Post, request: Request, reply: Reply) -> None:
         """Fetch the keys that a request needs and judge it again. Where there are none it is our trouble, not a 401."""
         try:
-            verdict: Verdict = wanted
-            for _ in range(MOST_FETCHES):
-                if isinstance(verdict, KeysWanted):
-                    await post.provider.fetch_keys(verdict, request.now)
-                    verdict = await _judge(post.provider, request)
-            if isinstance(verdict, KeysWanted):
-                raise KeysUnavailable(f"what {verdict.source.place} answers does not last")
-            self._go_on(post, request, verdict, reply)
+            self._go_on(post, request, await post.provider.settle(request), reply)
         except KeysUnavailable as error:
             self._complain(str(error))
             self.release(post)
@@ -218,7 +210,7 @@ class Intake:
             self._inbox.submit(arrival, _Waiting(self, post, reply, self._ack_timeout).done)
             return
         if isinstance(verdict, KeysWanted):
-            self._begin(self._take_with_keys(post, request, verdict, reply))
+            self._begin(self._take_with_keys(post, request, reply))
             return
         self.release(post)
         if isinstance(verdict, Challenge):

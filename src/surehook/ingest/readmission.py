@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from surehook.errors import ConfigurationError
 from surehook.ingest.intake import arrival_of
 from surehook.model import Arrival, EventRow, Headers, Payload, Readmission, RejectionRow, Rereading
-from surehook.packs import Challenge, KeysWanted, Provider, Received, Refused, Request
-from surehook.packs.vectors import verdict_on
+from surehook.packs import Challenge, Provider, Received, Refused, Request
+from surehook.packs.keystore import KeysUnavailable
 from surehook.states import Reason
 
 #: Providers by name, or why there is none of this name.
 Providers = Mapping[str, Provider | ConfigurationError]
 
 
-def judge_again(row: RejectionRow, providers: Providers) -> Readmission | str:
+async def judge_again(row: RejectionRow, providers: Providers) -> Readmission | str:
     """What a refused request is to become, judged as of the moment at which it came; or why it still is refused."""
     refused = row.rejection
     if refused.reason is not Reason.BAD_SIGNATURE:
@@ -34,11 +34,12 @@ def judge_again(row: RejectionRow, providers: Providers) -> Readmission | str:
         now=refused.received_at,
         query=refused.query,
     )
-    verdict = verdict_on(provider, request)
+    try:
+        verdict = await provider.settle(request)
+    except KeysUnavailable as error:
+        return str(error)
     if isinstance(verdict, Refused):
         return verdict.detail
-    if isinstance(verdict, KeysWanted):
-        return f"its sender's keys have to be fetched from {verdict.source.place}: pin them with keys to judge it here"
     if isinstance(verdict, Challenge):
         return f"it is authentic, but holds no event: {verdict.kind}"
     return Readmission(row.id, arrival_of(request, verdict, provider.id_is_signed))

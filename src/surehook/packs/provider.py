@@ -11,10 +11,11 @@ from surehook.errors import InvalidRequest
 from surehook.ids import EventId, uuid7
 from surehook.mac import Hmac
 from surehook.model import Headers, NewEvent
+from surehook.packs.keystore import MOST_FETCHES, KeysUnavailable
 from surehook.packs.pack import SECRET_HEADERS, Pack, Setup
 from surehook.packs.reading import FAULTS, moment, storable_id, storable_label
 from surehook.packs.request import BadSignature, Delivery, Draft, KeysNeeded, Request
-from surehook.packs.verdicts import Challenge, KeysWanted, Reading, Received, Refused, Verdict
+from surehook.packs.verdicts import Challenge, KeysWanted, Reading, Received, Refused, Settled, Verdict
 from surehook.states import Reason
 
 #: A key that signs nothing.
@@ -74,6 +75,17 @@ class Provider:
     def hides(self, header: str) -> bool:
         """Whether this header, in lower case, may hold a secret, so that nobody is shown it."""
         return header in self._dropped or header in SECRET_HEADERS
+
+    async def settle(self, request: Request) -> Settled:
+        """The verdict, with all keys fetched that it asks for. Raises KeysUnavailable."""
+        verdict = self.receive(request)
+        for _ in range(MOST_FETCHES):
+            if isinstance(verdict, KeysWanted):
+                await self.fetch_keys(verdict, request.now)
+                verdict = self.receive(request)
+        if isinstance(verdict, KeysWanted):
+            raise KeysUnavailable(f"what {verdict.source.place} answers does not last")
+        return verdict
 
     def sign(self, draft: Draft) -> Delivery:
         """What the sender would deliver now. Raises as ``Pack.sign`` does."""

@@ -19,7 +19,7 @@ from surehook.errors import ConfigurationError, InvalidRequest
 from surehook.model import Headers, NewEvent
 from surehook.packs.build import build_provider
 from surehook.packs.catalogue import PACKS
-from surehook.packs.keystore import MOST_FETCHES, Fetch, Fetched, KeysUnavailable
+from surehook.packs.keystore import Fetch, Fetched, KeysUnavailable
 from surehook.packs.provider import Provider
 from surehook.packs.reading import storable_id
 from surehook.packs.request import KeySource, Request
@@ -204,13 +204,7 @@ def verdict_on(provider: Provider, request: Request) -> Settled:
     if len(request.body) > provider.max_body:
         return Refused(f"the body is answered 413: it has more than {provider.max_body} bytes")
     verdict = provider.receive(request)
-    for _ in range(MOST_FETCHES):
-        if isinstance(verdict, KeysWanted):
-            asyncio.run(provider.fetch_keys(verdict, request.now))
-            verdict = provider.receive(request)
-    if isinstance(verdict, KeysWanted):
-        raise KeysUnavailable(f"what {verdict.source.place} answers does not last")
-    return verdict
+    return asyncio.run(provider.settle(request)) if isinstance(verdict, KeysWanted) else verdict
 
 
 def judge(row: Row, now: Millis) -> Judgement:
@@ -246,7 +240,7 @@ def _differences(wanted: Mapping[str, Any], events: Sequence[NewEvent]) -> Seque
     """What was read otherwise than expected: name, what was expected, what was read."""
     first = events[0]
     pairs: list[tuple[str, Any, Any]] = [
-        ("type", wanted.get("type"), first.type),
+        ("type", None if "item_types" in wanted else wanted.get("type"), first.type),
         ("subject", wanted.get("subject"), first.subject),
         ("item_ids", wanted.get("item_ids"), [event.external_id for event in events]),
         ("item_types", wanted.get("item_types"), [event.type for event in events]),

@@ -53,9 +53,9 @@ def row(rejection: Rejection) -> RejectionRow:
     return RejectionRow(RejectionId(uuid7(NOW)), rejection, rejection.body is not None)
 
 
-def test_what_is_authentic_now_becomes_what_it_should_have_been() -> None:
+async def test_what_is_authentic_now_becomes_what_it_should_have_been() -> None:
     refused = row(rejected())
-    found = judge_again(refused, {"acme": STRIPE})
+    found = await judge_again(refused, {"acme": STRIPE})
     assert isinstance(found, Readmission)
     assert found.id == refused.id
     payload, [event] = found.arrival.payload, found.arrival.events
@@ -69,8 +69,8 @@ def test_what_is_authentic_now_becomes_what_it_should_have_been() -> None:
     assert found.arrival.id_is_signed
 
 
-def test_the_id_of_an_unsigned_sender_stays_suspect() -> None:
-    found = judge_again(row(rejected("github", "s")), {"acme": provider("github", "s")})
+async def test_the_id_of_an_unsigned_sender_stays_suspect() -> None:
+    found = await judge_again(row(rejected("github", "s")), {"acme": provider("github", "s")})
     assert isinstance(found, Readmission)
     assert not found.arrival.id_is_signed
 
@@ -88,18 +88,18 @@ def test_the_id_of_an_unsigned_sender_stays_suspect() -> None:
         ({"provider": "off"}, "the provider is disabled"),
     ],
 )
-def test_what_is_refused_still_says_why(changes: dict[str, Any], why: str) -> None:
+async def test_what_is_refused_still_says_why(changes: dict[str, Any], why: str) -> None:
     off = provider("stripe", "whsec_right", enabled=False)
     broken = ConfigurationError("its secret is missing")
     providers: Providers = {"acme": STRIPE, "broken": broken, "off": off}
-    found = judge_again(row(rejected(**changes)), providers)
+    found = await judge_again(row(rejected(**changes)), providers)
     assert isinstance(found, str)
     assert why in found
 
 
-def test_a_handshake_is_no_event() -> None:
+async def test_a_handshake_is_no_event() -> None:
     greeting = b'{"type": "url_verification", "challenge": "c"}'
-    found = judge_again(row(rejected("slack", "s", sent=greeting)), {"acme": provider("slack", "s")})
+    found = await judge_again(row(rejected("slack", "s", sent=greeting)), {"acme": provider("slack", "s")})
     assert found == "it is authentic, but holds no event: url_verification"
 
 
@@ -132,9 +132,9 @@ def test_what_is_kept_is_enough_to_judge_it_again(pack: str) -> None:
     assert isinstance(judging.receive(replace(asked, headers=judging.provable(asked.headers))), Received)
 
 
-def test_the_proof_is_not_stored_with_what_is_let_in() -> None:
+async def test_the_proof_is_not_stored_with_what_is_let_in() -> None:
     judging = provider("basic", "user:password")
-    found = judge_again(row(rejected("basic", "user:password")), {"acme": judging})
+    found = await judge_again(row(rejected("basic", "user:password")), {"acme": judging})
     assert isinstance(found, Readmission)
     assert "authorization" not in dict(found.arrival.payload.headers)
 
