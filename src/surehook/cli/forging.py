@@ -86,12 +86,16 @@ def _spoilt(sent: Delivery) -> Iterator[Delivery]:
             yield replace(sent, headers={**sent.headers, name: altered(value)})
     if sent.query:
         yield replace(sent, query=altered(sent.query))
-    yield replace(sent, body=altered(sent.body.decode("latin-1")).encode("latin-1"))
+    text = sent.body.decode("latin-1")
+    # a proof may stand anywhere in the body, and cover nothing else in it
+    for start in [len(text) // 2, *range(0, len(text), len(text) // 200 + 1)]:
+        yield replace(sent, body=altered(text, start).encode("latin-1"))
 
 
-def altered(text: str) -> str:
-    """The same with another letter or digit in its second half."""
-    place = next((at for at in range(len(text) // 2, len(text)) if text[at].isalnum()), 0)
+def altered(text: str, start: int | None = None) -> str:
+    """The same with another letter or digit at ``start`` or behind it, by default in its second half."""
+    begin = len(text) // 2 if start is None else start
+    place = next((at for at in range(begin, len(text)) if text[at].isalnum()), 0)
     return text[:place] + ("B" if text[place : place + 1] == "A" else "A") + text[place + 1 :]
 
 

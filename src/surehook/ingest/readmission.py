@@ -9,6 +9,7 @@ from surehook.ingest.intake import arrival_of
 from surehook.model import Arrival, EventRow, Headers, Payload, Readmission, RejectionRow, Rereading
 from surehook.packs import Challenge, Provider, Received, Refused, Request
 from surehook.packs.keystore import KeysUnavailable
+from surehook.packs.vectors import barred
 from surehook.states import Reason
 
 #: Providers by name, or why there is none of this name.
@@ -35,7 +36,7 @@ async def judge_again(row: RejectionRow, providers: Providers) -> Readmission | 
         query=refused.query,
     )
     try:
-        verdict = await provider.settle(request)
+        verdict = barred(provider, request) or await provider.settle(request)
     except KeysUnavailable as error:
         return str(error)
     if isinstance(verdict, Refused):

@@ -198,13 +198,18 @@ def verdict_on(provider: Provider, request: Request) -> Settled:
 
     Raises KeysUnavailable.
     """
+    verdict = barred(provider, request) or provider.receive(request)
+    return asyncio.run(provider.settle(request)) if isinstance(verdict, KeysWanted) else verdict
+
+
+def barred(provider: Provider, request: Request) -> Refused | None:
+    """Why ingest does not even ask the provider."""
     if request.method not in provider.methods:
         taken = " and ".join(sorted(provider.methods))
         return Refused(f"{request.method} is answered 405: {provider.pack} takes {taken}")
     if len(request.body) > provider.max_body:
         return Refused(f"the body is answered 413: it has more than {provider.max_body} bytes")
-    verdict = provider.receive(request)
-    return asyncio.run(provider.settle(request)) if isinstance(verdict, KeysWanted) else verdict
+    return None
 
 
 def judge(row: Row, now: Millis) -> Judgement:

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 from tests.unit.ingest.http_support import Client, Site, Sites
+from tests.unit.packs import support
 from tests.unit.packs.support import (
     BODY_IS_NOT_SIGNED,
     NOW,
@@ -20,7 +21,6 @@ from tests.unit.packs.support import (
     VERIFYING,
     delivery,
     example,
-    other_secret_of,
 )
 
 from surehook.packs import PACKS, Delivery
@@ -44,8 +44,7 @@ def genuine(pack: str) -> Delivery:
 @cache
 def forged(pack: str) -> Delivery:
     """Signed with a secret of the right form that is not the live one."""
-    body = PACKS[pack].sample()
-    return PACKS[pack].sign(other_secret_of(pack), body, NOW, external_id="e-1", type=PACKS[pack].sample_type)
+    return support.forged(pack, PACKS[pack].sample(), PACKS[pack].sample_type)[0]
 
 
 def by_another_secret(chance: random.Random, pack: str) -> Delivery:
@@ -90,10 +89,7 @@ def with_another_body(chance: random.Random, pack: str) -> Delivery:
 def of_another_sender(chance: random.Random, pack: str) -> Delivery:
     """Genuine headers of another pack."""
     other = chance.choice([name for name in VERIFYING if name != pack])
-    theirs = PACKS[other].sign(
-        other_secret_of(other), PACKS[other].sample(), NOW, external_id="e", type="a.b"
-    )
-    return replace(theirs, method="POST")
+    return replace(forged(other), method="POST")
 
 
 FORGERIES: Final[Sequence[Forge]] = (

@@ -111,6 +111,7 @@ class Adyen(Pack):
     summary = "Adyen's standard webhooks of payments"
     docs_url = "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/"
     certainty = "official library"
+    proof = "`hmacSignature` of each event: HMAC-SHA256 over eight of its fields, base64"
     credential = "the webhook's HMAC key (hex): Customer Area, Developers, Webhooks, the webhook, Security"
     response = (200, b"[accepted]", "text/plain")
     items = "/notificationItems"

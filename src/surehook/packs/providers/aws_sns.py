@@ -164,6 +164,7 @@ class AwsSns(Pack):
     summary = "Amazon SNS topics with an HTTPS subscription"
     docs_url = "https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html"
     certainty = "official library"
+    proof = "`Signature` in the body: RSA, with the certificate that `SigningCertURL` names"
     credential = "the topic's ARN: Amazon SNS, Topics, the topic. It is not secret, but says whom to believe"
     settings = frozenset({"keys", "confirm"})
     reads = Reads(

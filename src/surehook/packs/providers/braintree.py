@@ -123,6 +123,7 @@ class Braintree(Pack):
     summary = "Braintree webhook notifications"
     docs_url = "https://developer.paypal.com/braintree/docs/guides/webhooks/parse/python"
     certainty = "official library"
+    proof = "form field `bt_signature`: HMAC-SHA1 over `bt_payload`, hex"
     credential = "the private key (set public_key too): Control Panel, API, API Keys"
     settings = frozenset({"public_key"})
     example = ProviderSettings(public_key="sample_public_key")

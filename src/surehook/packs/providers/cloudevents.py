@@ -63,6 +63,7 @@ class CloudEvents(Pack):
         "any sender of CloudEvents over HTTP: binary, structured or batched; answers the OPTIONS handshake"
     )
     docs_url = "https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md"
+    proof = "a token in `authorization` (Bearer), or `access_token` in the query"
     credential = "the token that you give the sender, for Authorization: Bearer or ?access_token="
     methods = frozenset({"OPTIONS", "POST"})
     reads = Reads(id="body:/id", type="body:/type", subject="body:/subject", occurred_at="body:/time")
@@ -98,6 +99,9 @@ class CloudEvents(Pack):
         if rate is not None:
             allowed.append(("WebHook-Allowed-Rate", rate))
         return Challenge(200, headers=tuple(allowed), kind="delivery validation")
+
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        return frozenset({"authorization"})
 
 
 PACK: Final[Pack] = CloudEvents()

@@ -113,6 +113,7 @@ class Contentful(Pack):
     summary = "Contentful webhooks, signed by request verification"
     docs_url = "https://www.contentful.com/developers/docs/webhooks/request-verification/"
     certainty = "official library"
+    proof = "`x-contentful-signature`: HMAC-SHA256 over method, path, named headers and body, hex"
     credential = (
         "the signing secret of 64 characters: space settings, Webhooks, Settings, request verification"
     )

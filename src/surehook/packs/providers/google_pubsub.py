@@ -89,6 +89,7 @@ class GooglePubSub(Pack):
     summary = "Google Cloud Pub/Sub push subscriptions with authentication"
     docs_url = "https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions"
     certainty = "official library"
+    proof = "`authorization`: a JWT (RS256) of Google for audience and service account"
     credential = (
         "the audience: Pub/Sub, Subscriptions, the subscription, Enable authentication. It is no secret"
     )
@@ -118,6 +119,9 @@ class GooglePubSub(Pack):
 
     def scheme(self, setup: Setup) -> Scheme:
         return _Scheme(setup)
+
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        return frozenset({"authorization"})
 
 
 PACK: Final[Pack] = GooglePubSub()

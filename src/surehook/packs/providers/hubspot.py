@@ -120,6 +120,10 @@ class HubSpot(HmacPack):
     summary = "HubSpot webhooks of apps and workflows, signature versions 1 to 3, several events a request"
     docs_url = "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests"
     certainty = "official library"
+    proof = (
+        "`x-hubspot-signature-v3`: HMAC-SHA256 over method, "
+        "address, body and time, base64; else versions 1 and 2"
+    )
     credential = "the app's client secret: Development, the app, Auth"
     signs_url = True
     #: The actions of cards on CRM records use all of them.

@@ -65,6 +65,7 @@ class Linear(HmacPack):
     summary = "Linear webhooks of issues, comments and projects"
     docs_url = "https://linear.app/developers/webhooks"
     certainty = "official library"
+    proof = "`linear-signature`: HMAC-SHA256 over body, hex; the time stands in the body"
     credential = "the webhook's signing secret (lin_wh_...): Settings, API, Webhooks, the webhook"
     settings = frozenset({"tolerance"})
     id_is_signed = False

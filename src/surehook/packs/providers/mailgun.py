@@ -101,6 +101,7 @@ class Mailgun(Pack):
     summary = "Mailgun webhooks, and the older ones that are forms"
     docs_url = "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks"
     certainty = "official library"
+    proof = "`signature` in the body: HMAC-SHA256 over time and token, hex"
     credential = "the HTTP webhook signing key: Send, Sending, Webhooks"
     settings = frozenset({"tolerance"})
     id_is_signed = False

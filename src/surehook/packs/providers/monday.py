@@ -69,6 +69,7 @@ class Monday(Pack):
     name = "monday"
     summary = "monday.com webhooks of apps; answers the URL challenge"
     docs_url = "https://developer.monday.com/apps/docs/authorization-header"
+    proof = "`authorization`: a JWT (HS256)"
     credential = "the app's signing secret: Developer Center, the app, Basic Information"
     settings = frozenset({"url"})
     reads = Reads(
@@ -106,6 +107,9 @@ class Monday(Pack):
         except FAULTS:
             return None
         return json_answer({"challenge": text}, "challenge")
+
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        return frozenset({"authorization"})
 
 
 PACK: Final[Pack] = Monday()

@@ -84,6 +84,7 @@ class MsGraph(Pack):
     name = "msgraph"
     summary = "Microsoft Graph change and lifecycle notifications; answers the validation of the address"
     docs_url = "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks"
+    proof = "`clientState` of each event equals a secret"
     credential = "the clientState that you gave when you made the subscription, at most 128 characters"
     bodies_repeat = True
     items = "/value"

@@ -27,6 +27,7 @@ class Okta(Pack):
     summary = "Okta event hooks; answers the one-time verification"
     docs_url = "https://developer.okta.com/docs/concepts/event-hooks/"
     certainty = "quoted formula"
+    proof = "`authorization`, or the header that is set, equals a secret"
     credential = "the authentication secret: Workflow, Event Hooks, the hook"
     settings = frozenset({"header"})
     methods = frozenset({"GET", "POST"})
@@ -74,6 +75,9 @@ class Okta(Pack):
 
     def dropped_headers(self, settings: ProviderSettings) -> frozenset[str]:
         return SECRET_HEADERS | {_header(settings)}
+
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        return frozenset({_header(settings)})
 
 
 def _header(settings: ProviderSettings) -> str:

@@ -101,6 +101,7 @@ class PayPal(Pack):
     summary = "PayPal webhooks, live and sandbox"
     docs_url = "https://developer.paypal.com/api/rest/webhooks/rest/"
     certainty = "official library"
+    proof = "`paypal-transmission-sig`: RSA over transmission, webhook id and the body's CRC-32"
     credential = (
         "the webhook's id: Developer Dashboard, Apps & Credentials, the app, Webhooks. It is no secret"
     )

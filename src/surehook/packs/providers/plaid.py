@@ -119,6 +119,7 @@ class Plaid(Pack):
     summary = "Plaid webhooks"
     docs_url = "https://plaid.com/docs/api/webhooks/webhook-verification/"
     certainty = "official formula"
+    proof = "`plaid-verification`: a JWT (ES256) with the body's SHA-256"
     credential = (
         "your Plaid secret of the environment: Dashboard, Developers, Keys; client_id stands beside it"
     )

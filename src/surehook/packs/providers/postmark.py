@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from surehook.config import ProviderSettings
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.schemes import Scheme
@@ -21,6 +22,7 @@ class Postmark(Pack):
     summary = "Postmark webhooks of deliveries, bounces, opens, clicks and inbound e-mail"
     docs_url = "https://postmarkapp.com/developer/webhooks/webhooks-overview"
     certainty = "quoted formula"
+    proof = "HTTP Basic"
     credential = "user:password as in the webhook's address: the server, the message stream, Webhooks"
     reads = Reads(
         type="body:/RecordType",
@@ -42,6 +44,9 @@ class Postmark(Pack):
 
     def scheme(self, setup: Setup) -> Scheme:
         return BasicScheme(setup.secrets)
+
+    def proof_headers(self, settings: ProviderSettings) -> frozenset[str]:
+        return frozenset({"authorization"})
 
 
 PACK: Final[Pack] = Postmark()

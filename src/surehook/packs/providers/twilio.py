@@ -171,6 +171,10 @@ class Twilio(Pack):
     summary = "Twilio webhooks and status callbacks as form, GET or JSON, and Event Streams"
     docs_url = "https://www.twilio.com/docs/usage/webhooks/webhooks-security"
     certainty = "official library"
+    proof = (
+        "`x-twilio-signature`: HMAC-SHA1, or HMAC-SHA256 with "
+        "a shared key, over address and fields or body, base64"
+    )
     credential = "the account's primary Auth Token: Console, Account Info; or a shared key for webhooks"
     settings = frozenset({"url"})
     id_is_signed = False
