@@ -12,6 +12,7 @@ from surehook.packs.catalogue import pack_named
 from surehook.packs.keystore import Fetch, KeyStore
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.provider import Provider
+from surehook.packs.vacancy import Vacancy
 from surehook.secrets import Secret, SecretResolver
 
 #: Settings that mean the same for every pack.
@@ -42,13 +43,16 @@ def build_provider(
         pack = _pack(name, settings)
         _check_settings(pack, settings)
         require_secrets(pack, settings)
+        vacancy = _vacancy(pack, settings)
+        known = [each for each in settings.secrets if vacancy is None or each != vacancy.reference]
         setup = Setup(
             settings,
-            _resolve(settings.secrets, settings, secrets),
+            _resolve(known, settings, secrets),
             _address(name, pack, settings, server),
             _resolve(settings.keys, settings, secrets),
             KeyStore(fetch),
             _verify_token(settings, secrets),
+            vacancy,
         )
         return Provider(name, pack, setup, server.max_body)
     except ConfigurationError as error:
@@ -96,6 +100,21 @@ def _resolve(
     references: Sequence[str], settings: ProviderSettings, secrets: SecretResolver
 ) -> Sequence[Secret]:
     return tuple(secrets(reference) for reference in references) if settings.enabled else ()
+
+
+def learns_secret(name: str, settings: ProviderSettings) -> bool:
+    """Whether the sender hands its secret over; False where there is no such pack."""
+    try:
+        return pack_named(settings.pack or name).learns_secret
+    except ConfigurationError:
+        return False
+
+
+def _vacancy(pack: Pack, settings: ProviderSettings) -> Vacancy | None:
+    """The first of the secrets that is still to be handed over. Raises ConfigurationError when it could not be kept."""
+    if not pack.learns_secret or not settings.enabled:
+        return None
+    return next((vacancy for each in settings.secrets if (vacancy := Vacancy.of(each)) is not None), None)
 
 
 def _verify_token(settings: ProviderSettings, secrets: SecretResolver) -> Secret | None:

@@ -17,6 +17,7 @@ from surehook.packs.reader import JsonReader
 from surehook.packs.request import Delivery, Draft, Request
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.layout import TOLERANCE
+from surehook.packs.vacancy import Vacancy
 from surehook.packs.verdicts import Challenge, Reader
 from surehook.secrets import Secret
 
@@ -42,6 +43,8 @@ class Setup(msgspec.Struct, frozen=True):
     store: KeyStore = msgspec.field(default_factory=KeyStore)
     #: What a handshake must show where that is none of the secrets.
     verify_token: Secret | None = None
+    #: The place of a secret that the sender is still to hand over.
+    vacancy: Vacancy | None = None
 
     def tolerance(self, default: int | None = None) -> int:
         """Seconds by which a signed time may differ."""
@@ -71,6 +74,8 @@ class Pack(ABC):
     #: True where equal bodies tell of different events, and nothing else tells them apart: then each delivery is one.
     bodies_repeat: ClassVar[bool] = False
     needs_secrets: ClassVar[bool] = True
+    #: Whether the sender hands its secret over in a handshake.
+    learns_secret: ClassVar[bool] = False
     #: Whether the signature covers the address.
     signs_url: ClassVar[bool] = False
     #: What it sends with besides POST: a handshake, or events.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from msgspec.structs import replace
+
 from surehook.clock import Millis
 from surehook.config import ProviderSettings
 from surehook.entropy import random_bytes
@@ -16,6 +18,7 @@ from surehook.packs.pack import SECRET_HEADERS, Pack, Setup
 from surehook.packs.reading import FAULTS, moment, storable_id, storable_label
 from surehook.packs.request import BadSignature, Delivery, Draft, KeysNeeded, Request
 from surehook.packs.verdicts import Challenge, KeysWanted, Reading, Received, Refused, Settled, Verdict
+from surehook.secrets import Secret
 from surehook.states import Reason
 
 #: A key that signs nothing.
@@ -48,11 +51,21 @@ class Provider:
         self._foreign = SECRET_HEADERS - pack.proof_headers(settings)
 
     def receive(self, request: Request) -> Verdict:
-        """What to do with a request. Pure; raises for no input."""
+        """What to do with a request; raises for no input.
+
+        Pure but for one thing: a secret that the sender hands over is kept. Raises Unavailable when it cannot be.
+        """
         if not self.enabled:
             return Refused("the provider is disabled")
+        if self._setup.vacancy is not None and (given := self._setup.vacancy.look()) is not None:
+            self._learn(given)  # by another process
         try:
-            return self._pack.greet(request, self._setup) or self._read(request, self._scheme.verify(request))
+            greeting = self._pack.greet(request, self._setup)
+            if greeting is None:
+                return self._read(request, self._scheme.verify(request))
+            if greeting.secret is not None and self._setup.vacancy is not None:
+                self._learn(self._setup.vacancy.fill(greeting.secret))
+            return greeting
         except BadSignature as refusal:
             if not refusal.signed:
                 self._waste(request)
@@ -96,6 +109,12 @@ class Provider:
     def sample(self, type: str | None = None, *, external_id: str | None = None) -> bytes:
         """A small realistic body, as ``Pack.sample``."""
         return self._pack.sample(type, external_id=external_id)
+
+    def _learn(self, secret: Secret) -> None:
+        """A secret was handed over: from now on it verifies."""
+        self._setup = replace(self._setup, secrets=(*self._setup.secrets, secret), vacancy=None)
+        self._scheme = self._pack.scheme(self._setup)
+        self._live = len(self._setup.secrets)
 
     def _waste(self, request: Request) -> None:
         """Work as long as on a wrong signature, so that time does not tell how far a forger has come."""

@@ -20,9 +20,11 @@ from surehook.model import Headers, NewEvent
 from surehook.packs.build import build_provider
 from surehook.packs.catalogue import PACKS
 from surehook.packs.keystore import Fetch, Fetched, KeysUnavailable
+from surehook.packs.pack import Setup
 from surehook.packs.provider import Provider
 from surehook.packs.reading import storable_id
 from surehook.packs.request import KeySource, Request
+from surehook.packs.vacancy import Vacancy
 from surehook.packs.verdicts import Challenge, KeysWanted, Received, Refused, Settled
 from surehook.secrets import Secret, SecretResolver
 
@@ -177,12 +179,17 @@ def published(aux: Mapping[str, Any], fetched: list[str] | None = None) -> Fetch
     return fetch
 
 
-def provider_of(row: Row) -> Provider:
-    """The provider that judges the row. Raises ConfigurationError when there can be none."""
+def provider_of(row: Row, name: str | None = None) -> Provider:
+    """The provider that judges the row, by its pack's name or another. Raises ConfigurationError when there can be none."""
     if row.pack not in PACKS:
         raise ConfigurationError(f"there is no pack {row.pack!r}")
-    configured = configure(row)
-    return build_provider(row.pack, configured.settings, configured.secrets, _SERVER, configured.fetch)
+    configured, pack = configure(row), PACKS[row.pack]
+    if pack.learns_secret and not row.secret:
+        setup = Setup(configured.settings, (), vacancy=Vacancy("env:VECTOR", None))
+        return Provider(name or row.pack, pack, setup, _SERVER.max_body)
+    return build_provider(
+        name or row.pack, configured.settings, configured.secrets, _SERVER, configured.fetch
+    )
 
 
 def request_of(row: Row, now: Millis) -> Request:

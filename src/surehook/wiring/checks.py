@@ -11,6 +11,8 @@ from surehook.clock import SystemClock
 from surehook.config import DestinationSettings, ProviderSettings, ServerSettings, Settings, is_postgres
 from surehook.errors import SurehookError
 from surehook.packs import build_provider
+from surehook.packs.build import learns_secret
+from surehook.packs.vacancy import is_vacant
 from surehook.publish.egress import check_url
 from surehook.publish.signing import Signer
 from surehook.secrets import resolve
@@ -54,7 +56,10 @@ def _problem(check_one: PartCheck) -> str | None:
 
 
 def _provider_checks(name: str, provider: ProviderSettings, server: ServerSettings) -> Iterator[PartCheck]:
-    for reference in provider.secrets if provider.enabled else ():
+    # a secret that is still to be handed over is missing for good reason
+    learns = learns_secret(name, provider)
+    known = [each for each in provider.secrets if not (learns and is_vacant(each))]
+    for reference in known if provider.enabled else ():
         alone = replace(provider, secrets=(reference,))
         yield partial(resolve_at, f"providers.{name}", reference)
         yield partial(build_provider, name, alone, resolve, server)

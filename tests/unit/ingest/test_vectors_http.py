@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from tests.unit.ingest.http_support import Client, Reply, Site, Sites
 
 from surehook.config import ServerSettings
-from surehook.packs import Provider, Received, build_provider
-from surehook.packs.vectors import Row, Sent, configure, read_rows, request_of
+from surehook.packs import Provider, Received
+from surehook.packs.vectors import Row, Sent, provider_of, read_rows, request_of
 
 DATA = Path(__file__).parents[2] / "data" / "signatures"
 FILES = sorted(DATA.glob("*.jsonl"))
@@ -33,8 +33,7 @@ def with_keys(row: Row) -> Row:
 
 
 def build(row: Row, name: str) -> Provider:
-    configured = configure(row)
-    return build_provider(name, configured.settings, configured.secrets, SERVER, configured.fetch)
+    return provider_of(row, name)
 
 
 def as_sent(row: Row, name: str) -> bytes:

@@ -69,6 +69,7 @@ WITHOUT_ID: Final[frozenset[str]] = frozenset(
     {
         "adyen-platform",
         "airtable",
+        "asana",
         "braintree",
         "buildkite",
         "calendly",
