@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 #: How many more containers than now must live before Python looks for garbage in cycles. Nearly all of ours is freed by
 #: reference counts; at Python's own 700 each batch of events is looked through several times, for nothing.
 _GARBAGE: Final = 10_000
+#: After so many searches among the young the older are searched as well, instead of after ten and a hundred: what a
+#: connection leaves behind is in cycles, and at 100 events a second it would have waited for hours.
+_GENERATIONS: Final = 2
 
 
 def run(settings: Settings, roles: Collection[str], *, migrate: bool = True, slot: Slot | None = None) -> int:
@@ -52,7 +55,7 @@ def collect_rarely() -> None:
     """What lives since the start lives to the end: the search for garbage in cycles leaves it out, and comes less often."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GARBAGE)
+    gc.set_threshold(_GARBAGE, _GENERATIONS, _GENERATIONS)
 
 
 async def _serve(node: Node, migrate: bool, report: Report, *, supervised: bool) -> int:
