@@ -30,7 +30,6 @@ import surehook
 from surehook import config, errors
 from surehook.cli import main
 from surehook.config import units
-from surehook.packs import PACKS
 from surehook.states import EventState, MessageState, Reason
 
 #: A row of a table of settings: name, default, meaning.
@@ -187,12 +186,6 @@ def test_every_problem_is_documented() -> None:
     text = documentation()
     missing = [f"{slug} ({status})" for status, slug in problems() if f"| `{slug}` | {status} |" not in text]
     assert not missing, f"docs/operations.md does not name the problems {', '.join(missing)}"
-
-
-def test_every_pack_is_documented() -> None:
-    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    missing = [name for name in PACKS if f"\n| `{name}` |" not in page]
-    assert not missing, f"docs/configuration.md has no row for the packs {', '.join(missing)}"
 
 
 def blocks(language: str) -> list[CodeBlock]:
