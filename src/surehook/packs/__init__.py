@@ -8,7 +8,6 @@ from __future__ import annotations
 from surehook.packs.address import Address
 from surehook.packs.build import build_provider
 from surehook.packs.catalogue import PACKS, pack_named
-from surehook.packs.hmac import HmacPack
 from surehook.packs.keystore import Fetch, Fetched, KeyStore, KeysUnavailable
 from surehook.packs.pack import SECRET_HEADERS, Pack, Setup
 from surehook.packs.places import Joined, Reads
@@ -18,6 +17,7 @@ from surehook.packs.request import BadSignature, Delivery, Draft, Found, KeysNee
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.layout import Layout, SignatureScheme
 from surehook.packs.schemes.moments import MILLISECONDS, SECONDS, TIMESTAMP
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, KeysWanted, Reader, Reading, Received, Refused, Verdict
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "Fetch",
     "Fetched",
     "Found",
-    "HmacPack",
     "Joined",
     "JsonReader",
     "KeySource",
@@ -54,6 +53,7 @@ __all__ = [
     "Scheme",
     "Setup",
     "SignatureScheme",
+    "SignedPack",
     "Verdict",
     "build_provider",
     "pack_named",

@@ -10,12 +10,12 @@ import msgspec
 
 from surehook.config import ProviderSettings
 from surehook.packs.catalogue import PACKS
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Certainty, Pack
 from surehook.packs.places import Joined, Place, Source, places_of
 from surehook.packs.reader import JsonReader
 from surehook.packs.schemes.layout import TOLERANCE, Layout
 from surehook.packs.schemes.moments import MILLISECONDS, SECONDS, TIMESTAMP, Unit
+from surehook.packs.signed import SignedPack
 from surehook.pointers import write_pointer
 
 #: How sure it is that a pack verifies what its sender signs, each in a sentence.
@@ -111,8 +111,8 @@ def _row(one: Description) -> list[str]:
 
 
 def _proof(pack: Pack) -> str:
-    usual = isinstance(pack, HmacPack) and getattr(pack, "layout", None) is not None
-    if not isinstance(pack, HmacPack) or not usual or _has_own(pack, "key", "scheme"):
+    usual = isinstance(pack, SignedPack) and getattr(pack, "layout", None) is not None
+    if not isinstance(pack, SignedPack) or not usual or _has_own(pack, "key", "scheme"):
         return "a scheme of its own"
     layout = pack.layout
     prefix = f" after `{pack.prefix}`" if pack.prefix else ""
@@ -122,7 +122,7 @@ def _proof(pack: Pack) -> str:
 
 def _has_own(pack: Pack, *methods: str) -> bool:
     """Whether it does one of these otherwise than its kind: then what it declares is not all there is to say."""
-    return any(getattr(type(pack), name) is not getattr(HmacPack, name) for name in methods)
+    return any(getattr(type(pack), name) is not getattr(SignedPack, name) for name in methods)
 
 
 def _covered(layout: Layout) -> str:

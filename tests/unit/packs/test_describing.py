@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from surehook.config import ProviderSettings
-from surehook.packs import MILLISECONDS, HmacPack, Joined, Layout, Pack, Reads, Scheme, Setup
+from surehook.packs import MILLISECONDS, Joined, Layout, Pack, Reads, Scheme, Setup, SignedPack
 from surehook.packs.describing import about, describe, markdown_table, tolerance_of
 from surehook.packs.request import Request
 from surehook.packs.schemes.shared import NoScheme
 from surehook.packs.verdicts import Challenge
 
 
-class Batches(HmacPack):
+class Batches(SignedPack):
     """Sends many events at once | twice.
 
     And this is for nobody but developers.

@@ -35,9 +35,9 @@ from surehook.errors import InvalidRequest
 from surehook.mac import Hmac
 from surehook.model import Headers, NewEvent
 from surehook.packs import PACKS, Challenge, Delivery, Received, Refused
-from surehook.packs.hmac import HmacPack
 from surehook.packs.reading import FAULTS
 from surehook.packs.schemes.keys import HmacKey
+from surehook.packs.signed import SignedPack
 from surehook.retry import DAY
 from surehook.secrets import Secret
 
@@ -258,7 +258,7 @@ LARGE = b'{"id":"' + b"x" * 100_000 + b'"}'
 def uses_hmac(name: str) -> bool:
     """A public key has nothing that time could tell."""
     pack = PACKS[name]
-    return isinstance(pack, HmacPack) and isinstance(pack.key(Secret(secret_of(name))), HmacKey)
+    return isinstance(pack, SignedPack) and isinstance(pack.key(Secret(secret_of(name))), HmacKey)
 
 
 GARBLED = [

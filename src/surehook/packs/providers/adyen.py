@@ -8,13 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from surehook.errors import InvalidRequest
-from surehook.packs.hmac import hex_key
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Joined, Reads
 from surehook.packs.reading import FAULTS, decode
 from surehook.packs.request import BadSignature, Delivery, Draft, Request
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.keys import HmacKey
+from surehook.packs.signed import hex_key
 
 _ITEM: Final = "body:/NotificationRequestItem"
 _FIRST: Final = "body:/notificationItems/0/NotificationRequestItem"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack, hex_key
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack, hex_key
 from surehook.secrets import Secret
 
 
-class AdyenPlatform(HmacPack):
+class AdyenPlatform(SignedPack):
     """The key is the hex text decoded. Payment webhooks, whose signatures stand in the body, are another kind: not these.
 
     Events have no id: the digest of the body stands for it.

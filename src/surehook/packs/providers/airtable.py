@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack, base64_key
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack, base64_key
 from surehook.secrets import Secret
 
 
-class Airtable(HmacPack):
+class Airtable(SignedPack):
     """A notification says only which webhook of which base has something new: fetch its payloads from your last cursor on.
 
     It has neither an id nor a type: the digest of the body, in which there is a time, is the id, the topic of the URL the

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Joined, Reads
 from surehook.packs.request import BadSignature, Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge
 
 HANDED_OVER: Final = "x-hook-secret"
@@ -17,7 +17,7 @@ SIGNATURE: Final = "x-hook-signature"
 _FITTING: Final = re.compile(r"[!-~]{16,255}")
 
 
-class Asana(HmacPack):
+class Asana(SignedPack):
     """Asana makes a secret for each webhook and hands it over with the first request.
 
     Name a file that does not exist yet, ``secrets = ["file:/var/lib/surehook/asana"]``, start Surehook, then create the

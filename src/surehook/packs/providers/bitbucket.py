@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Bitbucket(HmacPack):
+class Bitbucket(SignedPack):
     """Only webhooks that were given a secret are signed: one without it is refused.
 
     The external id is that of the request, and it is not signed. Data Center sends other headers: use the pack ``hmac``.

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import SECRET_HEADERS, Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.choice import ByHeader
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.shared import TokenScheme
+from surehook.packs.signed import SignedPack
 
 TOKEN: Final = "x-buildkite-token"  # noqa: S105 - the header's name
 
 
-class Buildkite(HmacPack):
+class Buildkite(SignedPack):
     """Choose to send a signature: a plain token proves who sends, but not that the body is unchanged, nor when it was sent.
 
     Events have no id: the digest of the body stands for it.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Calendly(HmacPack):
+class Calendly(SignedPack):
     """Only subscriptions that were made with a signing key are signed.
 
     Events have no id: the digest of the body stands for it. Calendly wants a signed time to be three minutes old at most.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class CircleCI(HmacPack):
+class CircleCI(SignedPack):
     """Only webhooks that were given a secret token are signed. Versions beside ``v1`` are not looked at."""
 
     name = "circleci"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class CoinbaseCommerce(HmacPack):
+class CoinbaseCommerce(SignedPack):
     """The id is that of ``event``: the one beside it counts deliveries. A charge may be confirmed after it was delayed."""
 
     name = "coinbase-commerce"

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Raw
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
@@ -18,6 +17,7 @@ from surehook.packs.request import Request
 from surehook.packs.schemes.keys import Key
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.public_keys import ed25519_key
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 from surehook.secrets import Secret
 
@@ -47,7 +47,7 @@ class DiscordReader(JsonReader):
         return None
 
 
-class Discord(HmacPack):
+class Discord(SignedPack):
     """Webhook events carry no id, so equal bodies are one event; an interaction's type is ``interaction.2`` and so on.
 
     Everything is answered with 204, as webhook events want it. Discord shows the user of an interaction an error then: for

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
@@ -14,6 +13,7 @@ from surehook.packs.reading import is_xml
 from surehook.packs.request import Request
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.several import SeveralHeaders
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 
 #: An account has a hundred keys at most, and signs with each of them.
@@ -27,7 +27,7 @@ class DocuSignReader(JsonReader):
         return None if is_xml(request) else super().read(request, into)
 
 
-class DocuSign(HmacPack):
+class DocuSign(SignedPack):
     """The key looks like base64 and is used as text. One live key that matches any of the signatures is enough.
 
     Events have no id: the digest of the body stands for it. The body counts retries, so a retry that raises that number is

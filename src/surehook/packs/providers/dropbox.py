@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.reading import parameter
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge
 
 #: What may be a challenge: nothing that a page could be made of, since the answer is what anyone may ask for.
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,255}")
 
 
-class Dropbox(HmacPack):
+class Dropbox(SignedPack):
     """A notification names the accounts only: list their folders from your last cursor on.
 
     Equal bodies tell of different changes, and there is no id: each delivery is an event, so a repeated one runs again, and

@@ -7,13 +7,13 @@ from typing import Any, Final
 import msgspec
 
 from surehook.config import MIB, ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Joined, Reads
 from surehook.packs.reader import JsonReader
 from surehook.packs.reading import form, is_form
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Reader
 
 EVENT: Final = "x-github-event"
@@ -32,7 +32,7 @@ class GitHubReader(JsonReader):
         return fields["payload"].encode()
 
 
-class GitHub(HmacPack):
+class GitHub(SignedPack):
     """A redelivery keeps its GUID. GitHub does not retry by itself."""
 
     name = "github"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import base64_key
 from surehook.packs.pack import SECRET_HEADERS, Certainty, Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.providers.standard_webhooks import StandardWebhooks
@@ -14,6 +13,7 @@ from surehook.packs.schemes.choice import ByHeader
 from surehook.packs.schemes.keys import HmacKey, Key
 from surehook.packs.schemes.layout import SignatureScheme
 from surehook.packs.schemes.shared import TokenScheme
+from surehook.packs.signed import base64_key
 from surehook.secrets import Secret
 
 TOKEN: Final = "x-gitlab-token"  # noqa: S105 - a header's name

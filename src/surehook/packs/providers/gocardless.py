@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Joined, Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class GoCardless(HmacPack):
+class GoCardless(SignedPack):
     """Each event of a request is one here, with its own id. The types are resource and action, e.g. ``payments.confirmed``.
 
     Events may come out of order: fetch the resource where its state matters. GoCardless suggests the status 498 for a bad

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Joined, Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Heroku(HmacPack):
+class Heroku(SignedPack):
     """The types are entity and action, e.g. ``api:release.create``.
 
     Heroku may also send a token in ``Authorization``: it is not looked at, since the signature proves more. Webhooks at

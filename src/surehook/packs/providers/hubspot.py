@@ -11,7 +11,6 @@ from urllib.parse import unquote
 
 from surehook.config import ProviderSettings
 from surehook.packs.address import Address
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
@@ -21,6 +20,7 @@ from surehook.packs.schemes.choice import ByHeader
 from surehook.packs.schemes.keys import Key
 from surehook.packs.schemes.layout import Layout, SignatureScheme
 from surehook.packs.schemes.moments import MILLISECONDS
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 from surehook.secrets import Secret
 
@@ -107,7 +107,7 @@ class HubSpotReader(JsonReader):
         return None if request.method == "GET" and not request.body else super().read(request, into)
 
 
-class HubSpot(HmacPack):
+class HubSpot(SignedPack):
     """``eventId``, the external id, is HubSpot's own, which says that it is not guaranteed to be unique.
 
     Version 3 signs a time, versions 1 and 2 do not: whoever has seen a request can send it again, and where version 3 comes

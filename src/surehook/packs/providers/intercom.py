@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge
 
 
-class Intercom(HmacPack):
+class Intercom(SignedPack):
     """The signature is HMAC-SHA1. Subscriptions of the old kind are signed with the ``hub_secret`` that they were given.
 
     Intercom asks by HEAD or GET whether the address answers: that is not signed, and it is told nothing but 200. A test of

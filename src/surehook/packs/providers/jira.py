@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Jira(HmacPack):
+class Jira(SignedPack):
     """Signed are the webhooks of an administrator that were given a secret; those of Connect apps carry a JWT instead.
 
     The header may name another method than ``sha256`` some day: that is refused until it is known to be safe. A retry keeps

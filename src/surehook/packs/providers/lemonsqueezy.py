@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class LemonSqueezy(HmacPack):
+class LemonSqueezy(SignedPack):
     """Events have no id: the digest of the body stands for it. ``meta.webhook_id`` is the same for every event of a webhook.
 
     The type is read in the body, which is signed, and not in the header ``X-Event-Name``, which says the same.

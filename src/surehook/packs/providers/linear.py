@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Raw
 
 from surehook.errors import InvalidRequest
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Joined, Reads
 from surehook.packs.reading import FAULTS, NOTHING, decode
@@ -16,6 +15,7 @@ from surehook.packs.request import BadSignature, Delivery, Draft, Request
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.layout import Layout, check_time
 from surehook.packs.schemes.moments import MILLISECONDS
+from surehook.packs.signed import SignedPack
 
 TIME: Final = "webhookTimestamp"
 
@@ -54,7 +54,7 @@ class TimedBody:
         return self._signature.sign(msgspec.structs.replace(draft, body=body))
 
 
-class Linear(HmacPack):
+class Linear(SignedPack):
     """A delivery older than a minute is refused, and so is one without ``webhookTimestamp`` in its signed body.
 
     The header ``Linear-Timestamp`` is not signed and not looked at. ``Linear-Delivery``, the external id, is not signed

@@ -10,7 +10,6 @@ from msgspec import Raw
 
 from surehook.config import ProviderSettings
 from surehook.packs.handshakes import text_answer
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.reader import check_count
@@ -18,6 +17,7 @@ from surehook.packs.reading import NOTHING, array, decode, parameter, require_si
 from surehook.packs.request import BadSignature, Request
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.shared import digests, match
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 from surehook.pointers import write_pointer
 
@@ -159,7 +159,7 @@ def _messaging(raw: Raw, into: Reading) -> None:
         into.id = scalar(found.mid)
 
 
-class Meta(HmacPack):
+class Meta(SignedPack):
     """WhatsApp's messages are known by their ``wamid``, those of Messenger and Instagram by their ``mid``.
 
     What becomes of a WhatsApp message is told under the id of that message, so state and time are added to it. Everything

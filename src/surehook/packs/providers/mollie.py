@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.schemes import Scheme
 from surehook.packs.schemes.several import SeveralHeaders
+from surehook.packs.signed import SignedPack
 
 
-class Mollie(HmacPack):
+class Mollie(SignedPack):
     """Payments still send the older webhooks, which are not signed: they need the pack ``mollie-classic``.
 
     The header may be there several times while secrets rotate, and ``sha256=`` before a signature may be missing. No time is

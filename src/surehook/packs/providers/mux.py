@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Mux(HmacPack):
+class Mux(SignedPack):
     """Each webhook, and so each environment, has a signing secret of its own.
 
     Mux's own library takes any time of the future; here it may differ by the tolerance both ways.

@@ -7,12 +7,12 @@ from typing import Final
 
 import msgspec
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.reading import FAULTS, decode
 from surehook.packs.request import BadSignature, Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge
 from surehook.secrets import Secret
 
@@ -26,7 +26,7 @@ class _First(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _FIRST: Final = msgspec.json.Decoder(_First)
 
 
-class Notion(HmacPack):
+class Notion(SignedPack):
     """Notion hands its verification token over with the first request, and signs every later one with it.
 
     Name a file that does not exist yet, ``secrets = ["file:/var/lib/surehook/notion"]``, start Surehook, then create the

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import base64_key
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.providers.standard_webhooks import StandardWebhooks
 from surehook.packs.schemes.keys import HmacKey, Key
+from surehook.packs.signed import base64_key
 from surehook.secrets import Secret
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Paddle(HmacPack):
+class Paddle(SignedPack):
     """The secret is used as it is pasted, ``pdl_ntfset_`` included. While keys rotate there are several signatures.
 
     A signed time may differ by five seconds only, as in Paddle's own libraries. Where a slow network, a proxy that holds

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class PagerDuty(HmacPack):
+class PagerDuty(SignedPack):
     """The secret looks like base64 and is used as text. It is shown once only, when the subscription is made.
 
     No time is signed. A test of the subscription sends ``pagey.ping``, an event like others.

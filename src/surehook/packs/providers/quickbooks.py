@@ -9,13 +9,13 @@ import msgspec
 from msgspec import Raw
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Joined, Reads
 from surehook.packs.reader import JsonReader, Sight, check_count
 from surehook.packs.reading import decode, is_object, require_json
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 
 _NOTIFICATIONS: Final = "eventNotifications"
@@ -82,7 +82,7 @@ class QuickBooksReader(JsonReader):
             yield reading
 
 
-class QuickBooks(HmacPack):
+class QuickBooks(SignedPack):
     """Both formats are read, and each event of a request is one here. The subject is company and entity: ``9130/42``.
 
     CloudEvents have ids, and types like ``qbo.customer.created.v1``. Events of the format before them have neither: the id

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Razorpay(HmacPack):
+class Razorpay(SignedPack):
     """The secret is the webhook's own, not that of the API keys. A retry keeps its event id, which is not signed."""
 
     name = "razorpay"

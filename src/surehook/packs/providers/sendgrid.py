@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.keys import Key
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.public_keys import ecdsa_key
+from surehook.packs.signed import SignedPack
 from surehook.secrets import Secret
 
 
-class SendGrid(HmacPack):
+class SendGrid(SignedPack):
     """Signing must be switched on in SendGrid. The body ends with a line break, which is signed too: let no proxy trim it.
 
     SendGrid names no tolerance and tries again for 24 hours, and does not say that it signs anew, so a signed time may

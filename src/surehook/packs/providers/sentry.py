@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Joined, Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Sentry(HmacPack):
+class Sentry(SignedPack):
     """The types are resource and action, e.g. ``issue.created``. The id, the resource and the time are not signed.
 
     Webhooks of the old plugin of that name are not signed at all: make an internal integration instead.

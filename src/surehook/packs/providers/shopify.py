@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Shopify(HmacPack):
+class Shopify(SignedPack):
     """A retry keeps its webhook id. The topic is the type, e.g. ``orders/create``.
 
     The external id is that of the delivery: the event's own id is the same for every subscription, so it would drop some.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class ShopifyEvents(HmacPack):
+class ShopifyEvents(SignedPack):
     """The topic alone is the type, e.g. ``products``; the action stands in the header ``shopify-action``."""
 
     name = "shopify-events"

@@ -9,13 +9,13 @@ import msgspec
 from msgspec import Raw
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
 from surehook.packs.reading import NOTHING, decode, form, is_form, scalar
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 
 
@@ -51,7 +51,7 @@ def _form_type(fields: dict[str, str]) -> str | None:
     return fields.get("command")
 
 
-class Slack(HmacPack):
+class Slack(SignedPack):
     """The signing secret is used as text although it looks like hex. The time in its header is signed."""
 
     name = "slack"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Square(HmacPack):
+class Square(SignedPack):
     """``url`` must equal the notification URL in Square's pages to the letter, a slash at its end included.
 
     The older header ``x-square-signature`` (SHA-1) is not taken.

@@ -9,7 +9,6 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack, base64_key
 from surehook.packs.pack import Certainty, Pack
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
@@ -17,6 +16,7 @@ from surehook.packs.reading import require_json
 from surehook.packs.request import Request
 from surehook.packs.schemes.keys import Ed25519Key, HmacKey, Key
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack, base64_key
 from surehook.packs.verdicts import Challenge, Reader, Reading
 from surehook.secrets import Secret
 
@@ -32,7 +32,7 @@ class StandardReader(JsonReader):
             return None
 
 
-class StandardWebhooks(HmacPack):
+class StandardWebhooks(SignedPack):
     """Secrets: ``whsec_`` (HMAC; the prefix may be missing), ``whpk_`` (public key), ``whsk_`` (key pair)."""
 
     name = "standard-webhooks"

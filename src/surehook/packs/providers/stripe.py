@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from surehook.errors import ConfigurationError
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.secrets import Secret
 
 
-class Stripe(HmacPack):
+class Stripe(SignedPack):
     """The secret is used as it is pasted, ``whsec_`` included. The time in the header is signed."""
 
     name = "stripe"

@@ -10,7 +10,6 @@ from msgspec import Raw
 
 from surehook.config import ProviderSettings
 from surehook.packs.handshakes import text_answer
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
@@ -18,6 +17,7 @@ from surehook.packs.reading import NOTHING, decode, scalar
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.moments import TIMESTAMP
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 
 MESSAGE_TYPE: Final = "twitch-eventsub-message-type"
@@ -42,7 +42,7 @@ class TwitchReader(JsonReader):
         return text_answer(answer, VERIFICATION) if answer else None
 
 
-class Twitch(HmacPack):
+class Twitch(SignedPack):
     """A revocation is an event like others, of its subscription's type: ``subscription.status`` says why it ended.
 
     Twitch signs with the secret that you chose when you made the subscription: 10 to 100 ASCII characters.

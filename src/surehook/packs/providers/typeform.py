@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Typeform(HmacPack):
+class Typeform(SignedPack):
     """The prefix is ``sha256=`` as with others, but base64 follows it. Only webhooks that were given a secret are signed."""
 
     name = "typeform"

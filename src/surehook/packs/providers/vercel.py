@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Vercel(HmacPack):
+class Vercel(SignedPack):
     """The signature is HMAC-SHA1. An integration's webhooks are signed with its client secret, others with their own."""
 
     name = "vercel"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.keys import Key
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.public_keys import rsa_key
+from surehook.packs.signed import SignedPack
 from surehook.secrets import Secret
 
 
-class Wise(HmacPack):
+class Wise(SignedPack):
     """The key is the same for everybody, so a good signature says that Wise sent it, not that it is meant for you.
 
     Look at ``profile_id`` before you act on an event. The sandbox has a key of its own: give a provider only one of

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.moments import MILLISECONDS
+from surehook.packs.signed import SignedPack
 
 
-class WorkOS(HmacPack):
+class WorkOS(SignedPack):
     """The signed time is in milliseconds, and a space follows the comma behind it. It may be three minutes old at most."""
 
     name = "workos"

@@ -6,13 +6,13 @@ from typing import Final
 
 import msgspec
 
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Joined, Reads
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 
 
-class Xero(HmacPack):
+class Xero(SignedPack):
     """Xero insists on 200 with an empty body within five seconds, 401 for a bad signature, and no cookies.
 
     "Intent to receive" is a trial with requests that hold no events, some of them signed wrongly: it is passed by verifying

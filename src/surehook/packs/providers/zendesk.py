@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Raw
 
 from surehook.config import ProviderSettings
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack
 from surehook.packs.places import Reads
 from surehook.packs.reader import JsonReader
@@ -17,6 +16,7 @@ from surehook.packs.reading import NOTHING, is_json, require_json, within
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
 from surehook.packs.schemes.moments import TIMESTAMP
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge, Reader, Reading
 
 INVOCATION: Final = "x-zendesk-webhook-invocation-id"
@@ -42,7 +42,7 @@ class ZendeskReader(JsonReader):
         return super().read(request, into)
 
 
-class Zendesk(HmacPack):
+class Zendesk(SignedPack):
     """The secret looks like base64 and is used as text. Until a webhook is saved, its tests are signed with another one.
 
     Webhooks of events have an id and a type. Those of triggers and automations hold what their author wrote, in any format,

@@ -8,12 +8,12 @@ import msgspec
 
 from surehook.mac import Hmac
 from surehook.packs.handshakes import json_answer
-from surehook.packs.hmac import HmacPack
 from surehook.packs.pack import Pack, Setup
 from surehook.packs.places import Reads
 from surehook.packs.reading import FAULTS, decode
 from surehook.packs.request import Request
 from surehook.packs.schemes.layout import Layout
+from surehook.packs.signed import SignedPack
 from surehook.packs.verdicts import Challenge
 
 VALIDATION: Final = "endpoint.url_validation"
@@ -32,7 +32,7 @@ class _Validation(msgspec.Struct, frozen=True):
 _VALIDATION = msgspec.json.Decoder(_Validation)
 
 
-class Zoom(HmacPack):
+class Zoom(SignedPack):
     """Events have no id: one that comes again with the same body is known by that.
 
     Zoom repeats its validation every 72 hours; it is answered with the secret that verified it, and stored as no event. Its

@@ -1,4 +1,4 @@
-"""The kind of pack that most are: an HMAC in a header, over the body and what stands beside it."""
+"""The kind of pack that most are: a signature in a header, over the body and what stands beside it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from surehook.packs.schemes.layout import Layout, SignatureScheme
 from surehook.secrets import Secret
 
 
-class HmacPack(Pack):
-    """A pack states its layout and how a signature is written; the secret's text is the key unless it says otherwise."""
+class SignedPack(Pack):
+    """A pack states its layout and how a signature is written: by default an HMAC whose key is the text of the secret.
+
+    A pack with another kind of key overrides ``key``; one whose secret only writes its key otherwise, ``key_bytes``.
+    """
 
     layout: ClassVar[Layout]
     algorithm: ClassVar[str] = "sha256"
