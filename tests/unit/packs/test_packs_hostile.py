@@ -170,7 +170,7 @@ def assert_storable(event: NewEvent) -> None:
 
 
 @pytest.mark.parametrize("pack", VERIFYING)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(headers=hostile_headers, body=bodies, topic=st.text(max_size=5))
 def test_nothing_forged_is_accepted(pack: str, headers: Headers, body: bytes, topic: str) -> None:
     verdict = PROVIDERS[pack].receive(request(body, headers, topic=topic))
@@ -178,7 +178,7 @@ def test_nothing_forged_is_accepted(pack: str, headers: Headers, body: bytes, to
 
 
 @pytest.mark.parametrize("pack", sorted(PACKS))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), extra=hostile_headers)
 def test_whatever_is_authentic_is_stored(pack: str, data: st.DataObject, extra: Headers) -> None:
     fitting = FITTING.get(pack, st.nothing())
@@ -222,7 +222,7 @@ def with_other_credentials(sent: Delivery, secret: str, position: int) -> Delive
 
 
 @pytest.mark.parametrize("pack", VERIFYING)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_one_changed_bit_is_enough(pack: str, data: st.DataObject) -> None:
     """Of the body where it is signed, else of the credentials."""
