@@ -170,15 +170,15 @@ class Intake:
     async def _take_large(self, post: Post, reply: Reply) -> None:
         try:
             request = self._request(post)
-            verdict = await _judge(post.provider, request)
+            verdict = await asyncio.to_thread(post.provider.receive, request)
             self._go_on(post, request, verdict, reply)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(post, error, reply)
 
-    async def _take_with_keys(self, post: Post, request: Request, reply: Reply) -> None:
+    async def _take_with_keys(self, post: Post, request: Request, wanted: KeysWanted, reply: Reply) -> None:
         """Fetch the keys that a request needs and judge it again. Where there are none it is our trouble, not a 401."""
         try:
-            self._go_on(post, request, await post.provider.settle(request), reply)
+            self._go_on(post, request, await post.provider.settle(request, wanted), reply)
         except KeysUnavailable as error:
             self._complain(str(error))
             self.release(post)
@@ -210,7 +210,7 @@ class Intake:
             self._inbox.submit(arrival, _Waiting(self, post, reply, self._ack_timeout).done)
             return
         if isinstance(verdict, KeysWanted):
-            self._begin(self._take_with_keys(post, request, reply))
+            self._begin(self._take_with_keys(post, request, verdict, reply))
             return
         self.release(post)
         if isinstance(verdict, Challenge):
@@ -272,13 +272,6 @@ class _Waiting:
         if reply is not None:
             self._intake.complain_of_silence()
             reply(UNAVAILABLE.keep)
-
-
-async def _judge(provider: Provider, request: Request) -> Verdict:
-    """The provider's verdict; a large body is read in a thread."""
-    if len(request.body) > _LARGE:
-        return await asyncio.to_thread(provider.receive, request)
-    return provider.receive(request)
 
 
 def header_problem(headers: Sequence[Pair], limit: int) -> Problem | None:

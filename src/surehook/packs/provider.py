@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from msgspec.structs import replace
@@ -89,13 +90,17 @@ class Provider:
         """Whether this header, in lower case, may hold a secret, so that nobody is shown it."""
         return header in self._dropped or header in SECRET_HEADERS
 
-    async def settle(self, request: Request) -> Settled:
-        """The verdict, with all keys fetched that it asks for. Raises KeysUnavailable."""
-        verdict = self.receive(request)
+    async def settle(self, request: Request, verdict: Verdict | None = None) -> Settled:
+        """The verdict, with all keys fetched that it asks for; ``verdict``: the first one, where it is known.
+
+        Raises KeysUnavailable.
+        """
+        verdict = self.receive(request) if verdict is None else verdict
         for _ in range(MOST_FETCHES):
             if isinstance(verdict, KeysWanted):
                 await self.fetch_keys(verdict, request.now)
-                verdict = self.receive(request)
+                # the body may be large, and beside the fetch a thread costs nothing
+                verdict = await asyncio.to_thread(self.receive, request)
         if isinstance(verdict, KeysWanted):
             raise KeysUnavailable(f"what {verdict.source.place} answers does not last")
         return verdict

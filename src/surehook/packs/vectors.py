@@ -206,7 +206,7 @@ def verdict_on(provider: Provider, request: Request) -> Settled:
     Raises KeysUnavailable.
     """
     verdict = barred(provider, request) or provider.receive(request)
-    return asyncio.run(provider.settle(request)) if isinstance(verdict, KeysWanted) else verdict
+    return asyncio.run(provider.settle(request, verdict)) if isinstance(verdict, KeysWanted) else verdict
 
 
 def barred(provider: Provider, request: Request) -> Refused | None:
