@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from surehook.clock import isoformat
 from surehook.cloudevents import CloudEvent
 from surehook.config.units import milliseconds
 from surehook.errors import ConfigurationError, Unavailable
@@ -143,7 +144,7 @@ class Event:
             source=f"/webhooks/{self.provider}",
             type=self.type,
             subject=self.subject,
-            time=_rfc3339(self._claim.occurred_at or self._claim.received_at),
+            time=isoformat(self._claim.occurred_at or self._claim.received_at),
             datacontenttype=content_type,
             data=data,
             extensions={name: value for name, value in own.items() if value},
@@ -161,10 +162,6 @@ class Event:
 
     def __repr__(self) -> str:
         return f"<Event {self.id} {self.provider} {self.type} attempt={self.attempt}>"
-
-
-def _rfc3339(at: int) -> str:
-    return _moment(at).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_body(body: bytes, content_type: str) -> Any:

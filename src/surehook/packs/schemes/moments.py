@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from surehook.clock import Millis
+from surehook.clock import Millis, isoformat
 
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
@@ -58,7 +58,7 @@ class _Timestamp:
             return None
 
     def write(self, now: Millis) -> str:
-        return (_EPOCH + timedelta(milliseconds=now)).isoformat(timespec="milliseconds")[:-6] + "Z"
+        return isoformat(now)
 
 
 #: Unix time in seconds.
